@@ -110,12 +110,26 @@ bool HasOtherDevices(const HttpClient& api) {
                              [](const json& node) { return node.value("state", "") == "alive"; });
 }
 
+// Of several stages: layers, parts of every layer, or layers over groups that have parts of them.
+std::string SplitOf(const json& stages) {
+  const auto is_part = [](const json& stage) { return stage.contains("kv_heads"); };
+  if (std::ranges::none_of(stages, is_part)) return "layer";
+  return std::ranges::all_of(
+             stages,
+             [&](const json& stage) {
+               return stage.value("layer_begin", 0) == stages[0].value("layer_begin", 0) &&
+                      stage.value("layer_end", 0) == stages[0].value("layer_end", 0);
+             })
+             ? "tensor"
+             : "hybrid";
+}
+
 // A model that runs stays as it is divided: who asks for another way is told.
 void SayHowItRuns(const HttpClient& api, const json& loaded, const PlacingOptions& placing) {
   const std::string wanted = placing.spread ? "layer" : placing.split;
   const json stages = loaded.value("stages", json::array());
   if (!loaded.value("was_running", false) || stages.empty()) return;
-  const std::string split = stages[0].contains("kv_heads") ? "tensor" : "layer";
+  const std::string split = SplitOf(stages);
   const bool alone = stages.size() == 1;
   if (wanted.empty() || wanted == "auto" || (!alone && split == wanted)) return;
   const std::string name = Printable(loaded.value("model", ""));

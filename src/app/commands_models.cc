@@ -33,10 +33,11 @@ void Commands::TakeAsk(const char* command, AskOptions& options) {
 
 CLI::Option* Commands::AddSplit(CLI::App* c, std::string& split) {
   return c
-      ->add_option("--split", split,
-                   "over all devices: layer (whole layers) or tensor (a part of each layer); "
-                   "auto: as is best")
-      ->check(CLI::IsMember({"auto", "layer", "tensor"}));
+      ->add_option(
+          "--split", split,
+          "over all devices: layer (whole layers), tensor (a part of each layer) or hybrid "
+          "(layers over groups that have a part of each); auto: as is best")
+      ->check(CLI::IsMember({"auto", "layer", "tensor", "hybrid"}));
 }
 
 CLI::Option* Commands::AddWire(CLI::App* c, std::string& wire) {

@@ -60,7 +60,7 @@ TEST(CommandTreeTest, DescribesArgumentsAliasesChoicesAndKinds) {
   EXPECT_EQ(KindOf(run.arguments[0]), ValueKind::kModel);
   const auto split =
       std::ranges::find(run.options, std::vector<std::string>{"--split"}, &OptionInfo::names);
-  EXPECT_EQ(split->choices, (std::vector<std::string>{"auto", "layer", "tensor"}));
+  EXPECT_EQ(split->choices, (std::vector<std::string>{"auto", "layer", "tensor", "hybrid"}));
   EXPECT_TRUE(split->takes_value);
   EXPECT_EQ(named("exo key add").path.size(), 2u);
 }

@@ -89,8 +89,11 @@ Result<void> RunDemo(const Settings& settings, const DemoOptions& options) {
   AskOptions ask = options.ask;
   ask.prompt = ToUtf8(ask.prompt);
   ask.model = TRY(NameInCluster(*cluster, ask.model));
-  teller.Say("placing {}{} over {} ...\n", options.split == "tensor" ? "each layer of " : "",
-             Printable(ask.model), options.nodes == 1 ? "it" : "all of them");
+  const char* what = options.split == "tensor"   ? "each layer of "
+                     : options.split == "hybrid" ? "groups of layers of "
+                                                 : "";
+  teller.Say("placing {}{} over {} ...\n", what, Printable(ask.model),
+             options.nodes == 1 ? "it" : "all of them");
   const Time load_start = sys::Now();
   const json plan = TRY(cluster->api().Post(
       "/v1/internal/load",

@@ -47,16 +47,29 @@ std::string RangeOf(const json& stage, const char* field, std::string_view what)
                       : fmt::format("{} {}", what, wire::RangeText(begin, end));
 }
 
-// "KV heads 0-3, columns 0-4095 of every layer". A mixture has columns where it has a shared
-// expert.
-std::string ShardPart(const json& stage, bool columns) {
+bool IsShard(const json& stage) {
+  return stage.contains("kv_heads");
+}
+
+// Of one group: shards of the same layers.
+bool AreTogether(const json& a, const json& b) {
+  return IsShard(a) && IsShard(b) && a["layer_begin"] == b["layer_begin"] &&
+         a["layer_end"] == b["layer_end"];
+}
+
+// "KV heads 0-3, columns 0-4095 of every layer", or "of layers 0-7". A mixture has columns where it
+// has a shared expert.
+std::string ShardPart(const json& plan, const json& stage, bool columns) {
   std::string part;
   for (const std::string& range :
        {RangeOf(stage, "kv_heads", "KV heads"), RangeOf(stage, "query_heads", "query heads"),
         columns ? RangeOf(stage, "ffn_columns", "columns") : "",
         RangeOf(stage, "experts", "experts")})
     if (!range.empty()) part += (part.empty() ? "" : ", ") + range;
-  return part + " of every layer";
+  const auto begin = stage.value("layer_begin", uint64_t{0});
+  const auto end = stage.value("layer_end", uint64_t{0});
+  const bool all = begin == 0 && end == plan["stages"].back().value("layer_end", uint64_t{0});
+  return part + " of " + (all ? "every layer" : wire::LayersText(begin, end));
 }
 
 bool HasColumns(const json& stages) {
@@ -69,8 +82,8 @@ bool HasColumns(const json& stages) {
 // "layers 0-7, input and output", or a shard's part.
 std::string PartOf(const json& plan, const json& stage, bool lead) {
   std::string part;
-  if (stage.contains("kv_heads")) {
-    part = ShardPart(stage, HasColumns(plan["stages"]));
+  if (IsShard(stage)) {
+    part = ShardPart(plan, stage, HasColumns(plan["stages"]));
   } else {
     part = wire::LayersText(stage.value("layer_begin", uint64_t{0}),
                             stage.value("layer_end", uint64_t{0}));
@@ -130,6 +143,34 @@ std::string StageLines(const json& plan, const json& part, const json& stage, bo
                      ms > 0 ? fmt::format("{:.1f} ms a token", ms) : "", columns);
 }
 
+size_t StageOf(const json& stages, const std::string& id) {
+  size_t at = 0;
+  while (at < stages.size() && stages[at].value("node_id", "") != id) ++at;
+  return at;
+}
+
+// Whether the stage is of the group that ends with stage `last`.
+bool IsOfGroup(const json& stages, size_t stage, size_t last) {
+  return stage <= last && (stage == last || AreTogether(stages[stage], stages[last]));
+}
+
+// From the group that ends with stage `last`: those between its shards, or those to others.
+std::vector<json> HopsFrom(const json& stages, const json& hops, size_t last, bool within) {
+  std::vector<json> some;
+  const auto inside = [&](const json& hop, const char* end) {
+    return IsOfGroup(stages, StageOf(stages, hop.value(end, "")), last);
+  };
+  for (const json& hop : hops) {
+    if (inside(hop, "from") && inside(hop, "to") == within) some.push_back(hop);
+  }
+  return some;
+}
+
+std::string HopText(const json& stages, const json& hop) {
+  return fmt::format("{} - {}: {}", NameOfStage(stages, hop.value("from", "")),
+                     NameOfStage(stages, hop.value("to", "")), LinkText(hop));
+}
+
 // Devices that have no part in it.
 std::string IdleLines(const json& plan, size_t columns) {
   json stages = plan.value("stages", json::array());
@@ -147,23 +188,21 @@ std::string IdleLines(const json& plan, size_t columns) {
 std::string Devices(const json& plan, const json& part, size_t columns) {
   const json stages = part.value("stages", json::array());
   const json hops = part.value("hops", json::array());
-  const bool shards = !stages.empty() && stages[0].contains("kv_heads");
   std::string text;
   for (size_t i = 0; i < stages.size(); ++i) {
     text += StageLines(plan, part, stages[i], i == 0, columns);
-    if (shards || i >= hops.size()) continue;
-    const bool back = i + 1 == stages.size() && stages.size() > 2;
-    if (i + 1 < stages.size()) text += "    |\n";
-    text += Wrapped(fmt::format("    {} {}", back ? "back to the first:" : "|", LinkText(hops[i])),
-                    columns, 6);
-    if (i + 1 < stages.size()) text += "    v\n";
-  }
-  if (shards) {
-    for (const json& hop : hops) {
-      text += Wrapped(fmt::format("  {} - {}: {}", NameOfStage(stages, hop.value("from", "")),
-                                  NameOfStage(stages, hop.value("to", "")), LinkText(hop)),
-                      columns, 4);
+    const bool last = i + 1 == stages.size();
+    if (!last && AreTogether(stages[i], stages[i + 1])) continue;
+    for (const json& hop : HopsFrom(stages, hops, i, /*within=*/true))
+      text += Wrapped("  " + HopText(stages, hop), columns, 4);
+    const std::vector<json> out = HopsFrom(stages, hops, i, /*within=*/false);
+    if (!last) text += "    |\n";
+    for (const json& hop : out) {
+      const std::string what = last ? "back to the first:" : "|";
+      const std::string named = out.size() < 2 ? LinkText(hop) : HopText(stages, hop);
+      text += Wrapped(fmt::format("    {} {}", what, named), columns, 6);
     }
+    if (!last) text += "    v\n";
   }
   return text;
 }

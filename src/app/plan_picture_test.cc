@@ -123,6 +123,8 @@ TEST(PlanPictureTest, ShardsListTheLinksBetweenAll) {
   plan["users"] = 4;
   plan["predicted_total_per_second"] = 30.0;
   for (size_t i = 0; i < 2; ++i) {
+    plan["stages"][i]["layer_begin"] = 0;
+    plan["stages"][i]["layer_end"] = 16;
     plan["stages"][i]["kv_heads"] = {4 * i, 4 * i + 4};
     plan["stages"][i]["ffn_columns"] = {4096 * i, 4096 * (i + 1)};
   }
@@ -135,9 +137,41 @@ TEST(PlanPictureTest, ShardsListTheLinksBetweenAll) {
   EXPECT_FALSE(text.contains("    v\n"));
 }
 
+TEST(PlanPictureTest, AGroupIsDrawnAsAStage) {
+  json plan = TwoStages();
+  json board = plan["stages"][1];
+  board["node"] = "board";
+  board["node_id"] = "4";
+  plan["stages"].push_back(board);
+  const json hop = {{"rtt_ms", 0.4}, {"mbps", nullptr}, {"mbps_back", nullptr}};
+  plan["hops"] = json::array();
+  for (const auto& [from, to] : {std::pair(0, 1), std::pair(0, 2), std::pair(1, 2)}) {
+    json one = hop;
+    one["from"] = plan["stages"][static_cast<size_t>(from)]["node_id"];
+    one["to"] = plan["stages"][static_cast<size_t>(to)]["node_id"];
+    plan["hops"].push_back(one);
+  }
+  for (size_t i = 1; i < 3; ++i) {
+    plan["stages"][i]["kv_heads"] = {4 * (i - 1), 4 * i};
+    plan["stages"][i]["ffn_columns"] = {4096 * (i - 1), 4096 * i};
+  }
+  const std::string text = PlanPicture(plan, 80);
+  EXPECT_TRUE(
+      text.contains("    |\n"
+                    "    | desk - laptop: 0.40 ms there and back\n"
+                    "    | desk - board: 0.40 ms there and back\n"
+                    "    v\n"
+                    "laptop: KV heads 0-3, columns 0-4095 of layers 8-15\n"))
+      << text;
+  EXPECT_TRUE(text.contains("board: KV heads 4-7, columns 4096-8191 of layers 8-15\n")) << text;
+  EXPECT_TRUE(text.contains("  laptop - board: 0.40 ms there and back\n")) << text;
+}
+
 TEST(PlanPictureTest, ShardsOfAMixtureListTheirExperts) {
   json plan = TwoStages();
   for (size_t i = 0; i < 2; ++i) {
+    plan["stages"][i]["layer_begin"] = 0;
+    plan["stages"][i]["layer_end"] = 16;
     plan["stages"][i]["kv_heads"] = {0, 1};
     plan["stages"][i]["query_heads"] = {3 * i, 3 * i + 3};
     plan["stages"][i]["ffn_columns"] = {0, 0};

@@ -146,7 +146,8 @@ struct Batch {
   std::span<const uint32_t> output_rows;
   Wanted wanted = Wanted::kHidden;
   const std::atomic<bool>* cancel = nullptr;  // null: cannot be cancelled
-  // Of a shard, and only there: called between products, on the thread that waits.
+  // Of a shard, and only there: called between products, and at the lead for logits, on the thread
+  // that waits.
   Collective* collective = nullptr;
 };
 

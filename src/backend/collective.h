@@ -78,8 +78,11 @@ class Collective {
   virtual Result<void> Sum(std::span<const SplitSum> sums) = 0;
   // Of the lead, behind the sums: the other shards begin to compute logits of outputs [first, first
   // + count), of which `best` of each row are wanted (zero: all), and then they are here, in the
-  // columns of their parts of logits [count][vocab]. What is not wanted becomes -inf.
-  virtual Result<void> AskLogits(size_t first, size_t count, uint32_t best) = 0;
+  // columns of their parts of logits [count][vocab]. What is not wanted becomes -inf. `states`:
+  // these outputs, [count][width] as they are behind the last layer, for shards that have not
+  // computed them.
+  virtual Result<void> AskLogits(size_t first, size_t count, uint32_t best,
+                                 std::span<const float> states) = 0;
   virtual Result<void> TakeLogits(std::span<float> logits) = 0;
 };
 

@@ -6,8 +6,8 @@
 #include <iterator>
 #include <tuple>
 
+#include "cluster/hybrids.h"
 #include "cluster/partition.h"
-#include "cluster/pipelines.h"
 #include "cluster/replicas.h"
 #include "wire/limits.h"
 #include "wire/plan.h"
@@ -86,6 +86,8 @@ double LongestStageMs(const Search& search, const Placement& placement) {
   return longest;
 }
 
+}  // namespace
+
 PipelineProblem ProblemOf(const Search& search, uint64_t pages) {
   const ModelShape& shape = search.shape;
   const InFlight shares =
@@ -113,6 +115,8 @@ PipelineProblem ProblemOf(const Search& search, uint64_t pages) {
   }
   return problem;
 }
+
+namespace {
 
 // A pipeline as it was found, or over the same stages with the slowest as fast as it can be.
 Placement PlacePipeline(const Search& search, const Pipeline& pipeline, uint64_t pages,
@@ -158,8 +162,9 @@ void AddPipelines(const Search& search, uint64_t pages, std::vector<Candidate>& 
   }
 }
 
-// Those of `count` members that are worth a look: all, where there are few, else the fastest.
-std::vector<std::vector<size_t>> GroupsOf(const std::vector<size_t>& members, size_t count) {
+}  // namespace
+
+std::vector<std::vector<size_t>> SetsOf(const std::vector<size_t>& members, size_t count) {
   if (members.size() > kExactNodes)
     return {std::vector(members.begin(), members.begin() + static_cast<ptrdiff_t>(count))};
   std::vector<std::vector<size_t>> groups;
@@ -173,14 +178,20 @@ std::vector<std::vector<size_t>> GroupsOf(const std::vector<size_t>& members, si
   return groups;
 }
 
+namespace {
+
+// No lossy wire carries exact sums.
+bool MaySplit(const Search& search) {
+  return search.shape.cuts.kv_heads > 0 && search.options.codec == wire::Codec::kF32;
+}
+
 void AddGroups(const Search& search, uint64_t pages, std::vector<Candidate>& candidates) {
-  // No lossy wire carries exact sums.
-  if (search.shape.cuts.kv_heads == 0 || search.options.codec != wire::Codec::kF32) return;
+  if (!MaySplit(search)) return;
   const std::vector<size_t> members = FastestMembers(search);
   for (size_t count = 2; count <= members.size(); ++count) {
     Placement best;
     const PlanNode* short_of = nullptr;
-    for (const std::vector<size_t>& group : GroupsOf(members, count)) {
+    for (const std::vector<size_t>& group : SetsOf(members, count)) {
       Placement placement = PlaceShards(search, group, pages, &short_of);
       if (placement.valid() && Better(search, placement, best)) best = std::move(placement);
     }
@@ -203,6 +214,13 @@ void AddGroups(const Search& search, uint64_t pages, std::vector<Candidate>& can
 AnswerRate RateOf(const Prediction& prediction) {
   return AnswerRate::Of(prediction.decode_tokens_per_second, prediction.total_tokens_per_second,
                         prediction.users);
+}
+
+void AddHybrids(const Search& search, uint64_t pages, std::vector<Candidate>& candidates) {
+  if (search.use != wire::Use::kLatency || !MaySplit(search)) return;
+  for (Placement& placement : FastestHybrids(search, pages)) {
+    if (placement.valid()) candidates.push_back(CandidateOf(search, std::move(placement)));
+  }
 }
 
 // Side by side, each with its share of the users; without a placement where one would have none.
@@ -320,9 +338,10 @@ Candidate* Choose(const Search& search, std::vector<Candidate>& candidates) {
   return chosen;
 }
 
-enum class Kind : uint8_t { kAlone, kLayers, kGroup, kReplicas };
+enum class Kind : uint8_t { kAlone, kLayers, kGroup, kHybrid, kReplicas };
 Kind KindOf(const wire::PlanRival& rival) {
   if (rival.split == wire::Split::kTensor) return Kind::kGroup;
+  if (rival.split == wire::Split::kHybrid) return Kind::kHybrid;
   if (rival.split == wire::Split::kLayer) return Kind::kLayers;
   return rival.nodes.size() == 1 ? Kind::kAlone : Kind::kReplicas;
 }
@@ -332,11 +351,8 @@ Kind KindOf(const wire::PlanRival& rival) {
 wire::PlanRival RivalOf(const Search& search, const Placement& placement, wire::RivalFate fate) {
   wire::PlanRival rival{.fate = fate, .use = search.use};
   for (const size_t node : placement.nodes) rival.nodes.push_back(search.nodes[node].id);
-  if (!placement.shards.empty()) {
-    rival.split = wire::Split::kTensor;
-  } else if (placement.nodes.size() > 1) {
-    rival.split = wire::Split::kLayer;
-  }
+  rival.split = placement.split();
+  if (rival.split == wire::Split::kHybrid) rival.groups = placement.groups();
   rival.decode_tokens_per_second = placement.prediction.decode_tokens_per_second;
   rival.total_tokens_per_second = placement.prediction.total_tokens_per_second;
   rival.ttft_ms = placement.prediction.ttft_ms;
@@ -348,6 +364,7 @@ Comparison Compare(const Search& search, uint64_t pages) {
   AddAlone(search, pages, candidates);
   AddPipelines(search, pages, candidates);
   AddGroups(search, pages, candidates);
+  AddHybrids(search, pages, candidates);
   AddReplicas(search, candidates);
   Comparison result;
   if (const Candidate* chosen = Choose(search, candidates)) {
@@ -361,7 +378,7 @@ Comparison Compare(const Search& search, uint64_t pages) {
     const wire::PlanRival& rival = candidates[i].rival;
     return std::tuple(rival.fate != wire::RivalFate::kChosen, -ValueOf(search, rival), i);
   });
-  std::array<size_t, 4> told{};
+  std::array<size_t, 5> told{};
   for (const size_t i : order) {
     const wire::PlanRival& rival = candidates[i].rival;
     if (++told[static_cast<size_t>(KindOf(rival))] <= kMostRivals) result.rivals.push_back(rival);

@@ -82,13 +82,37 @@ std::string SpeedFor(const wire::Expectation& expected) {
                      expected.users);
 }
 
-// "desk", "desk + laptop, layers", "desk + laptop, each layer split"
-std::string WaysOf(const wire::PlanRival& rival, const NameOf& name_of) {
+// "desk + laptop"; of several groups "desk, laptop + board".
+std::string NamesOf(const std::vector<NodeId>& nodes, const std::vector<uint32_t>& groups,
+                    const NameOf& name_of) {
   std::string names;
-  for (const NodeId& node : rival.nodes) names += (names.empty() ? "" : " + ") + name_of(node);
+  size_t group = 0, left = groups.empty() ? nodes.size() : groups[0];
+  for (const NodeId& node : nodes) {
+    const bool next = left == 0 && group + 1 < groups.size();
+    if (!names.empty()) names += next ? ", " : " + ";
+    names += name_of(node);
+    if (next) left = groups[++group];
+    if (left > 0) --left;
+  }
+  return names;
+}
+
+// "desk", "desk + laptop, layers", "desk + laptop, each layer split", "desk, laptop + board, layers
+// over groups"
+std::string WaysOf(const wire::PlanRival& rival, const NameOf& name_of) {
+  const std::string names = NamesOf(rival.nodes, rival.groups, name_of);
   if (rival.nodes.size() < 2) return names + " alone";
-  if (rival.split == wire::Split::kAuto) return names + ", the whole model on each";
-  return names + (rival.split == wire::Split::kTensor ? ", each layer split" : ", layers");
+  switch (rival.split) {
+    case wire::Split::kAuto:
+      return names + ", the whole model on each";
+    case wire::Split::kLayer:
+      return names + ", layers";
+    case wire::Split::kTensor:
+      return names + ", each layer split";
+    case wire::Split::kHybrid:
+      break;
+  }
+  return names + ", layers over groups";
 }
 
 // "20.1 tokens/s", and of several answers at once what they get together.
@@ -111,12 +135,13 @@ std::string FateOf(const wire::PlanRival& rival, const wire::PlanRival& chosen,
       return fmt::format("{}; {:.0f} % of the chosen one's speed", rates,
                          100 * SpeedRatio(rival, chosen));
     case wire::RivalFate::kTooLittleGain:
-      if (rival.split == wire::Split::kTensor) {
+      if (rival.split == wire::Split::kTensor || rival.split == wire::Split::kHybrid) {
         return fmt::format(
             "{}; {:.0f} % more is not believed: such predictions were off by a quarter; ask for it "
             "by "
-            "--split tensor",
-            rates, 100 * (SpeedRatio(rival, chosen) - 1));
+            "--split {}",
+            rates, 100 * (SpeedRatio(rival, chosen) - 1),
+            wire::kSplitNames[static_cast<size_t>(rival.split)]);
       }
       return fmt::format(
           "{}; {:.0f} % more is too little for further devices: predictions are off "
@@ -273,6 +298,28 @@ std::string DescribeStreamed(const wire::Plan& plan, double speed, const NameOf&
       speed < 1 ? fmt::format("{:.2f}", speed) : fmt::format("{:.1f}", speed));
 }
 
+// "layers over groups of nodes are predicted fastest: desk, laptop + board (layers: desk 4, laptop
+// + board 12): 20.1 tokens/s"
+std::string DescribeHybrid(const wire::Plan& plan, const wire::Expectation& expected,
+                           const NameOf& name_of) {
+  std::string names, parts;
+  for (const wire::StageGroup& group : wire::GroupsOf(plan)) {
+    std::vector<NodeId> nodes;
+    for (size_t i = group.begin; i < group.end; ++i) nodes.push_back(plan.stages[i].node);
+    const std::string name = NamesOf(nodes, {}, name_of);
+    const wire::StagePlan& first = plan.stages[group.begin];
+    names += (names.empty() ? "" : ", ") + name;
+    parts += fmt::format("{}{} {}", parts.empty() ? "" : ", ", name,
+                         first.layer_end - first.layer_begin);
+  }
+  if (expected.basis == wire::PlanBasis::kHybrid) {
+    return fmt::format("layers over groups of nodes, as asked: {} (layers: {}): {}", names, parts,
+                       SpeedFor(expected));
+  }
+  return fmt::format("layers over groups of nodes are predicted fastest: {} (layers: {}): {}",
+                     names, parts, SpeedFor(expected));
+}
+
 std::string DescribeDivision(const wire::Plan& plan, const wire::Expectation& expected,
                              const NameOf& name_of) {
   if (plan.stages.empty() || expected.basis == wire::PlanBasis::kUnknown) return "";
@@ -286,6 +333,7 @@ std::string DescribeDivision(const wire::Plan& plan, const wire::Expectation& ex
     return fmt::format("{} holds the whole model and is predicted fastest: {}",
                        name_of(plan.stages[0].node), SpeedFor(expected));
   }
+  if (wire::IsHybrid(plan)) return DescribeHybrid(plan, expected, name_of);
   std::string names, parts;
   for (const wire::StagePlan& stage : plan.stages) {
     const std::string name = name_of(stage.node);

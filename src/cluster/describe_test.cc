@@ -132,6 +132,9 @@ TEST(DescribeTest, EveryRivalHasItsSentence) {
                     .decode_tokens_per_second = 20,
                     .total_tokens_per_second = 20.4});
   rivals.push_back({.nodes = {one}, .decode_tokens_per_second = 3});
+  rivals.push_back(Rival({one, two, Numbered(3)}, wire::RivalFate::kTooLittleGain, 22));
+  rivals.back().split = wire::Split::kHybrid;
+  rivals.back().groups = {1, 2};
   EXPECT_EQ(DescribeRivals(rivals, NameByNumber),
             (std::vector<std::string>{
                 "n1 alone: 20.0 tokens/s; chosen",
@@ -147,7 +150,9 @@ TEST(DescribeTest, EveryRivalHasItsSentence) {
                 "n1 + n2, each layer split: the layers have fewer parts than there are devices",
                 "n1 + n2, the whole model on each: 20.4 tokens/s in all, 20.0 for one alone; 2 % "
                 "more is too little for further devices: predictions are off by about as much",
-                "n1 alone: 3.0 tokens/s"}));
+                "n1 alone: 3.0 tokens/s",
+                "n1, n2 + n3, layers over groups: 22.0 tokens/s; 10 % more is not believed: such "
+                "predictions were off by a quarter; ask for it by --split hybrid"}));
 }
 
 TEST(DescribeTest, APlanForPromptsTellsOfTheFirstToken) {
@@ -190,7 +195,10 @@ TEST(DescribeTest, EveryBasisHasItsSentence) {
   EXPECT_EQ(text(wire::PlanBasis::kFasterLayers, 4),
             "layers over the nodes are predicted fastest: n1 + n2 (layers: n1 6, n2 2): 30.0 "
             "tokens/s for 4 answers at once");
-  for (wire::StagePlan& stage : plan.stages) stage.shard = {0, 4, 0, 512};
+  for (wire::StagePlan& stage : plan.stages) {
+    stage.layer_begin = 0, stage.layer_end = 8;
+    stage.shard = {0, 4, 0, 512};
+  }
   EXPECT_EQ(text(wire::PlanBasis::kTensor),
             "each layer split over the nodes, as asked: n1 + n2 (KV heads in proportion to speed: "
             "n1 4, n2 4): 12.0 tokens/s");
@@ -206,7 +214,15 @@ TEST(DescribeTest, EveryBasisHasItsSentence) {
   EXPECT_EQ(text(wire::PlanBasis::kTensor),
             "each layer split over the nodes, as asked: n1 + n2 (experts in proportion to speed: "
             "n1 5, n2 3): 12.0 tokens/s");
-  plan.stages.resize(1);
+  for (wire::StagePlan& stage : plan.stages) stage.layer_begin = 2;
+  plan.stages.insert(plan.stages.begin(), {.node = Numbered(3), .layer_end = 2});
+  EXPECT_EQ(text(wire::PlanBasis::kHybrid),
+            "layers over groups of nodes, as asked: n3, n1 + n2 (layers: n3 2, n1 + n2 6): 12.0 "
+            "tokens/s");
+  EXPECT_EQ(text(wire::PlanBasis::kFasterHybrid),
+            "layers over groups of nodes are predicted fastest: n3, n1 + n2 (layers: n3 2, n1 + n2 "
+            "6): 12.0 tokens/s");
+  plan.stages = {{.node = Numbered(1), .layer_end = 8}};
   EXPECT_EQ(text(wire::PlanBasis::kFastest),
             "n1 holds the whole model and is predicted fastest: 12.0 tokens/s");
   EXPECT_EQ(text(wire::PlanBasis::kReplicas, 4),

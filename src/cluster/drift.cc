@@ -263,7 +263,7 @@ double SecondsToSend(const Succession& move, const wire::StagePlan& to) {
 }  // namespace
 
 wire::FormerPlan FormerOf(const Succession& move) {
-  if (IsSharded(move.from) || IsSharded(move.to) || move.from.kv_type != move.to.kv_type ||
+  if (HasShards(move.from) || HasShards(move.to) || move.from.kv_type != move.to.kv_type ||
       wire::LossOf(move.from).codec != wire::Codec::kF32 ||
       wire::LossOf(move.to).codec != wire::Codec::kF32)
     return {};

@@ -277,41 +277,68 @@ InFlight SharesOf(uint32_t users, size_t stages) {
 
 namespace {
 
-// What one visit of a stage takes a device that works without a pause.
-struct StageCosts {
-  double token_ms = 0;  // a step with one row
-  double step_ms = 0;   // with those of all users that share a step
-  double chunk_ms = 0;  // a full chunk of a prompt
-};
-
-// What it reads for each of them.
-struct DiskOfStage {
-  DiskMs token, step, chunk;
-};
-DiskOfStage DiskOf(const ModelShape& shape, const wire::Plan& plan, size_t stage, double disk_gbps,
-                   uint32_t rows) {
-  const wire::StagePlan& own = plan.stages[stage];
-  const auto of = [&](uint32_t of_rows) {
+// A stage that has its layers alone; what it reads from its disk counts as well.
+GroupCosts CostsOfNode(const ModelShape& shape, const wire::StagePlan& own, const Speeds& speeds,
+                       double disk_gbps, const VisitRows& rows, bool lead) {
+  VisitMs costs{kVisitMs, kVisitMs, kVisitMs};
+  double output_ms = 0;
+  if (lead) {
+    const LayerCost output = CostOfOutput(shape, speeds);
+    output_ms = StepMs(output, speeds, 1);
+    costs.Add({output_ms, StepMs(output, speeds, rows.step), 0});
+  }
+  for (uint32_t i = own.layer_begin; i < own.layer_end && i < shape.layers(); ++i) {
+    const LayerCost layer = CostOfLayer(shape, i, speeds);
+    costs.Add({StepMs(layer, speeds, 1), StepMs(layer, speeds, rows.step),
+               ChunkMs(layer, speeds, rows.chunk)});
+  }
+  const auto disk = [&](uint32_t of_rows) {
     return DiskMsOf(shape, {own.layer_begin, own.layer_end}, own.streamed, disk_gbps, of_rows);
   };
-  return {of(1), of(rows), of(plan.chunk)};
+  const DiskMs token = disk(1), step = disk(rows.step), chunk = disk(rows.chunk);
+  const double chunk_ms = std::max(chunk.Visit(costs.chunk), chunk.all);
+  return {.busy = {std::max(costs.token, token.all), std::max(costs.step, step.all), chunk_ms},
+          .quick = {token.Visit(costs.token * speeds.duty), step.Visit(costs.step * speeds.duty),
+                    chunk_ms},
+          .output_ms = output_ms,
+          .token_ms = {token.Visit(costs.token)},
+          .chunk_ms = {chunk_ms}};
 }
 
-StageCosts CostsOfStage(const ModelShape& shape, const wire::Plan& plan, size_t stage,
-                        const Speeds& speeds, uint32_t rows) {
-  StageCosts costs{kVisitMs, kVisitMs, kVisitMs};
-  const auto add = [&](const LayerCost& cost) {
-    costs.token_ms += StepMs(cost, speeds, 1);
-    costs.step_ms += StepMs(cost, speeds, rows);
-  };
-  if (stage == 0) add(CostOfOutput(shape, speeds));
-  for (uint32_t i = plan.stages[stage].layer_begin; i < plan.stages[stage].layer_end; ++i) {
-    if (i >= shape.layers()) break;
-    const LayerCost layer = CostOfLayer(shape, i, speeds);
-    add(layer);
-    costs.chunk_ms += ChunkMs(layer, speeds, plan.chunk);
+Shards ShardsOf(const std::vector<PlanNode>& nodes, const std::vector<Speeds>& known,
+                const wire::Plan& plan, const wire::StageGroup& group) {
+  Shards shards;
+  for (size_t i = group.begin; i < group.end; ++i) {
+    shards.nodes.push_back(&NodeOf(nodes, plan.stages[i].node));
+    shards.speeds.push_back(SpeedsOf(nodes, known, plan.stages[i].node));
+    shards.parts.push_back(*plan.stages[i].shard);
   }
-  return costs;
+  return shards;
+}
+
+// Rows on their way from a group to the next one: the slowest of all ways, which are waited for
+// together, and what of it their bytes take.
+struct GroupHop {
+  double ms = 0;
+  double bytes_ms = 0;
+};
+GroupHop HopBehind(const ModelShape& shape, const std::vector<PlanNode>& nodes,
+                   const wire::Plan& plan, const wire::StageGroup& group, uint32_t rows) {
+  size_t ways = 0;
+  for (size_t from = group.begin; from < group.end; ++from) ways += RowsTo(plan, from).size();
+  GroupHop hop;
+  for (size_t from = group.begin; from < group.end; ++from) {
+    const std::vector<size_t> next = RowsTo(plan, from);
+    const double bytes = static_cast<double>(next.size()) * RowBytes(shape, rows);
+    for (const size_t to : next) {
+      const PlanNode& a = NodeOf(nodes, plan.stages[from].node);
+      const PlanNode& b = NodeOf(nodes, plan.stages[to].node);
+      const double ms = HopMs(a, b, bytes, ways);
+      hop.ms = std::max(hop.ms, ms);
+      hop.bytes_ms = std::max(hop.bytes_ms, ms - RttMs(a, b) / 2);
+    }
+  }
+  return hop;
 }
 
 // What a full chunk of a prompt takes on its way.
@@ -327,7 +354,7 @@ double PromptMs(const ChunkCosts& full, const wire::Plan& plan, uint32_t prompt)
   constexpr double kReadingAsRows = 8;
   constexpr uint32_t kLeastRows = 32;
   const bool one_size =
-      plan.stages.size() == 1 ||
+      wire::GroupsOf(plan).size() == 1 ||
       std::ranges::any_of(plan.stages, [](const auto& stage) { return stage.streamed > 0; });
   double best = std::numeric_limits<double>::infinity();
   for (uint32_t size = plan.chunk; size >= std::max(plan.chunk / 8, 1u); size /= 2) {
@@ -347,48 +374,50 @@ double PromptMs(const ChunkCosts& full, const wire::Plan& plan, uint32_t prompt)
 
 Prediction Predict(const ModelShape& shape, const std::vector<PlanNode>& nodes,
                    const wire::Plan& plan, uint32_t users, wire::Use use) {
-  if (IsSharded(plan)) return PredictShards(shape, nodes, plan, users, use);
   const uint32_t prompt = wire::PromptTokensOf(use);
   const std::vector<Speeds> known = KnownSpeeds(nodes);
-  const size_t stages = plan.stages.size();
-  const InFlight shares = SharesOf(users, stages);
+  const std::vector<wire::StageGroup> groups = wire::GroupsOf(plan);
+  const InFlight shares = SharesOf(users, groups.size());
+  const VisitRows rows{.step = shares.rows, .chunk = plan.chunk};
   Prediction prediction{.users = users};
-  StageCosts sum, slowest;  // decode in the sum: as quick as each is between pauses
-  double hops_ms = 0, step_hops_ms = 0;
+  VisitMs sum, slowest, hops;
+  double output_ms = 0;
   ChunkCosts chunk;
-  for (size_t s = 0; s < stages; ++s) {
-    const PlanNode& node = NodeOf(nodes, plan.stages[s].node);
-    const Speeds speeds = SpeedsOf(nodes, known, plan.stages[s].node);
-    const StageCosts costs = CostsOfStage(shape, plan, s, speeds, shares.rows);
-    const DiskOfStage disk = DiskOf(shape, plan, s, node.disk_gbps, shares.rows);
-    const double chunk_ms = std::max(disk.chunk.Visit(costs.chunk_ms), disk.chunk.all);
-    prediction.stage_decode_ms.push_back(
-        disk.token.Visit(costs.token_ms * (stages > 1 ? speeds.duty : 1)));
-    prediction.stage_chunk_ms.push_back(chunk_ms);
-    sum.token_ms += disk.token.Visit(costs.token_ms * speeds.duty);
-    sum.step_ms += disk.step.Visit(costs.step_ms * speeds.duty);
-    chunk.stages_ms += chunk_ms;
-    slowest.token_ms = std::max({slowest.token_ms, costs.token_ms, disk.token.all});
-    slowest.step_ms = std::max({slowest.step_ms, costs.step_ms, disk.step.all});
-    chunk.slowest_ms = std::max(chunk.slowest_ms, chunk_ms);
-    if (stages == 1) break;
-    const PlanNode& next = NodeOf(nodes, plan.stages[(s + 1) % stages].node);
-    hops_ms += HopMs(node, next, RowBytes(shape, 1));
-    step_hops_ms += HopMs(node, next, RowBytes(shape, shares.rows));
-    // Of a prompt the last stage returns one row.
-    chunk.trips_ms += RttMs(node, next) / 2;
-    const double sent_ms =
-        HopMs(node, next, RowBytes(shape, s + 1 < stages ? plan.chunk : 1)) - RttMs(node, next) / 2;
-    chunk.links_ms += sent_ms;
-    chunk.slowest_link_ms = std::max(chunk.slowest_link_ms, sent_ms);
+  for (const wire::StageGroup& group : groups) {
+    const wire::StagePlan& first = plan.stages[group.begin];
+    const bool lead = group.begin == 0, last = group.end == plan.stages.size();
+    GroupCosts costs;
+    if (first.shard) {
+      const Shards shards = ShardsOf(nodes, known, plan, group);
+      costs =
+          CostsOfShards(shape, shards, {first.layer_begin, first.layer_end}, rows, groups.size());
+      if (lead && !last) hops.Add({AskMs(shape, shards, 1), AskMs(shape, shards, rows.step), 0});
+    } else {
+      costs = CostsOfNode(shape, first, SpeedsOf(nodes, known, first.node),
+                          NodeOf(nodes, first.node).disk_gbps, rows, lead);
+      if (groups.size() > 1) costs.token_ms = {costs.quick.token};
+    }
+    for (const double ms : costs.token_ms) prediction.stage_decode_ms.push_back(ms);
+    for (const double ms : costs.chunk_ms) prediction.stage_chunk_ms.push_back(ms);
+    sum.Add(costs.quick);
+    slowest.Cover(costs.busy);
+    if (lead) output_ms = costs.output_ms;
+    // Of a prompt the last group returns one row.
+    const GroupHop sent = HopBehind(shape, nodes, plan, group, last ? 1 : plan.chunk);
+    hops.Add({HopBehind(shape, nodes, plan, group, 1).ms,
+              HopBehind(shape, nodes, plan, group, rows.step).ms, sent.ms});
+    chunk.trips_ms += sent.ms - sent.bytes_ms;
+    chunk.links_ms += sent.bytes_ms;
+    chunk.slowest_link_ms = std::max(chunk.slowest_link_ms, sent.bytes_ms);
   }
+  chunk.stages_ms = sum.chunk;
+  chunk.slowest_ms = slowest.chunk;
   const double prefill_ms = PromptMs(chunk, plan, prompt);
-  const double cycle_ms = std::max(shares.steps * slowest.step_ms, sum.step_ms + step_hops_ms);
-  prediction.decode_tokens_per_second = 1000 / std::max(slowest.token_ms, sum.token_ms + hops_ms);
+  const double cycle_ms = std::max(shares.steps * slowest.step, sum.step + hops.step);
+  prediction.decode_tokens_per_second = 1000 / std::max(slowest.token, sum.token + hops.token);
   prediction.total_tokens_per_second = users * 1000 / cycle_ms;
   prediction.prefill_tokens_per_second = prompt * 1000 / prefill_ms;
-  const Speeds lead = SpeedsOf(nodes, known, plan.stages[0].node);
-  prediction.ttft_ms = prefill_ms + StepMs(CostOfOutput(shape, lead), lead, 1);
+  prediction.ttft_ms = prefill_ms + output_ms;
   return prediction;
 }
 

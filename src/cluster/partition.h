@@ -4,6 +4,7 @@
 // Thread: pure, any thread.
 #pragma once
 
+#include <algorithm>
 #include <vector>
 
 #include "cluster/planner.h"
@@ -84,6 +85,37 @@ struct InFlight {
   uint32_t rows = 1;
 };
 InFlight SharesOf(uint32_t users, size_t stages);
+
+// Rows of a step, and of a chunk of a prompt.
+struct VisitRows {
+  uint32_t step = 1;
+  uint32_t chunk = 1;
+};
+// Milliseconds of a visit of a group: a step with one row, one with those of all answers that share
+// it, a full chunk of a prompt.
+struct VisitMs {
+  double token = 0;
+  double step = 0;
+  double chunk = 0;
+
+  void Add(const VisitMs& other) {
+    token += other.token;
+    step += other.step;
+    chunk += other.chunk;
+  }
+  void Cover(const VisitMs& other) {
+    token = std::max(token, other.token);
+    step = std::max(step, other.step);
+    chunk = std::max(chunk, other.chunk);
+  }
+};
+// What the nodes of a group take for their layers, and for the output matrix where they have it.
+struct GroupCosts {
+  VisitMs busy;          // if they do nothing else
+  VisitMs quick;         // if they wait in between: as quick as each is between pauses
+  double output_ms = 0;  // of the output matrix, for one row
+  std::vector<double> token_ms, chunk_ms;  // of each node without the waits for others, as told
+};
 
 // layer_end of each stage, stage i on nodes[i], nodes[0] the lead: every stage has at least one
 // layer and fits its node's memory; the slowest stage (decode, with the output matrix at the lead)

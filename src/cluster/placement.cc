@@ -24,6 +24,33 @@ bool PutGuestsInside(const Search& search, std::vector<size_t>& order) {
 
 }  // namespace
 
+StageShare Placement::ShareOf(size_t stage) const {
+  StageShare share{.layer_end = ends[stage], .lead = stage == 0};
+  if (!shards.empty()) share.shard = shards[stage];
+  if (!streamed.empty()) share.streamed = streamed[stage];
+  size_t first = stage;  // of its group
+  while (first > 0 && share.shard && shards[first - 1] && ends[first - 1] == ends[stage]) --first;
+  share.layer_begin = first == 0 ? 0 : ends[first - 1];
+  return share;
+}
+
+std::vector<uint32_t> Placement::groups() const {
+  std::vector<uint32_t> groups;
+  for (size_t i = 0; i < nodes.size(); ++i) {
+    const bool joins =
+        i > 0 && !shards.empty() && shards[i] && shards[i - 1] && ends[i] == ends[i - 1];
+    if (!joins) groups.push_back(0);
+    ++groups.back();
+  }
+  return groups;
+}
+
+wire::Split Placement::split() const {
+  if (nodes.size() < 2) return wire::Split::kAuto;
+  if (shards.empty()) return wire::Split::kLayer;
+  return groups().size() > 1 ? wire::Split::kHybrid : wire::Split::kTensor;
+}
+
 Placement PlaceOn(const Search& search, const std::vector<size_t>& set, uint64_t pages,
                   const CutLayers& cut) {
   Placement best;
@@ -138,8 +165,9 @@ Placement PlaceShards(const Search& search, const std::vector<size_t>& set, uint
     }
     std::vector<PlanNode> order;
     for (const size_t node : candidate.nodes) order.push_back(search.nodes[node]);
-    candidate.shards = DivideLayers(search.shape, order);
-    if (candidate.shards.empty()) return {};
+    const std::vector<wire::ShardPlan> shards = DivideLayers(search.shape, order);
+    if (shards.empty()) return {};
+    candidate.shards.assign(shards.begin(), shards.end());
     candidate.ends.assign(set.size(), search.shape.layers());
     const wire::Plan plan = BuildPlan(search, candidate);
     bool fits = true;

@@ -26,21 +26,19 @@ struct Search {
 };
 
 struct Placement {
-  std::vector<size_t> nodes;                 // indices, stage order; none: it does not fit
-  std::vector<uint32_t> ends;                // layer_end of each stage
-  std::vector<wire::ShardPlan> shards = {};  // of each stage, or none
+  std::vector<size_t> nodes;   // indices, stage order; none: it does not fit
+  std::vector<uint32_t> ends;  // layer_end of each stage
+  // Of each stage, or none; neighbors that have one and end at the same layer are a group.
+  std::vector<std::optional<wire::ShardPlan>> shards = {};
   std::vector<uint32_t> streamed = {};  // layers of each stage that are read from disk, or none
   uint64_t pages = 0;
   Prediction prediction;
 
   bool valid() const { return !nodes.empty(); }
-  StageShare ShareOf(size_t stage) const {
-    if (!shards.empty()) return {0, ends[stage], stage == 0, shards[stage]};
-    return {.layer_begin = stage == 0 ? 0 : ends[stage - 1],
-            .layer_end = ends[stage],
-            .lead = stage == 0,
-            .streamed = streamed.empty() ? 0 : streamed[stage]};
-  }
+  StageShare ShareOf(size_t stage) const;
+  wire::Split split() const;
+  // How many nodes each group has.
+  std::vector<uint32_t> groups() const;
 };
 
 wire::Plan BuildPlan(const Search& search, const Placement& placement);

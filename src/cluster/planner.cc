@@ -5,6 +5,7 @@
 
 #include "base/units.h"
 #include "cluster/candidates.h"
+#include "cluster/hybrids.h"
 #include "cluster/placement.h"
 #include "cluster/streaming.h"
 #include "wire/plan.h"
@@ -58,11 +59,13 @@ std::unexpected<Error> Refuse(const Search& search) {
 }
 
 wire::PlanBasis BasisOf(const Search& search, const Comparison& found, bool alone_fits) {
-  const bool asked = search.options.split != wire::Split::kAuto;
   const Placement& placement = found.best;
+  const bool asked = search.options.split == placement.split();
   if (!found.replicas.empty()) return wire::PlanBasis::kReplicas;
-  if (!placement.shards.empty())
+  if (placement.split() == wire::Split::kTensor)
     return asked ? wire::PlanBasis::kTensor : wire::PlanBasis::kFasterTensor;
+  if (placement.split() == wire::Split::kHybrid)
+    return asked ? wire::PlanBasis::kHybrid : wire::PlanBasis::kFasterHybrid;
   if (placement.nodes.size() == 1) return wire::PlanBasis::kFastest;
   if (asked) return wire::PlanBasis::kSpread;
   return alone_fits ? wire::PlanBasis::kFasterLayers : wire::PlanBasis::kFewest;
@@ -166,7 +169,8 @@ Result<void> CheckShape(const ModelShape& shape, const PlanOptions& options) {
     return Fail(ErrorCode::kInvalid, "context {} or chunk {} beyond the limits {}, {}",
                 options.context, options.chunk, wire::kMaxContext, wire::kMaxChunk);
   }
-  if (options.split == wire::Split::kTensor) TRY(CheckTensorSplit(shape, options));
+  if (options.split == wire::Split::kTensor || options.split == wire::Split::kHybrid)
+    TRY(CheckTensorSplit(shape, options));
   if (options.users > wire::kMaxUsers) {
     return Fail(ErrorCode::kInvalid, "{} answers at once ({} at most)", options.users,
                 wire::kMaxUsers);
@@ -223,10 +227,13 @@ Comparison CompareInMemory(const Search& search) {
       break;
     case wire::Split::kTensor:
       found.best = SplitLayers(search);
-      // Nobody to share with: what would be done if nothing had been asked for.
-      if (!found.best.valid()) return CompareAll(search);
+      break;
+    case wire::Split::kHybrid:
+      found.best = SpreadHybrid(search);
       break;
   }
+  // Nobody to share with: what would be done if nothing had been asked for.
+  if (!found.best.valid() && search.options.split != wire::Split::kLayer) return CompareAll(search);
   return found;
 }
 
@@ -278,7 +285,8 @@ Result<PlanChoice> MakePlan(const ModelShape& model, const std::vector<PlanNode>
                             const PlanOptions& options) {
   auto choice = PlanOverWilling(model, nodes, options, Layers::kInMemory);
   if (choice || choice.error().code != ErrorCode::kOverloaded ||
-      options.split == wire::Split::kTensor || CouldHold(model, nodes, options))
+      options.split == wire::Split::kTensor || options.split == wire::Split::kHybrid ||
+      CouldHold(model, nodes, options))
     return choice;
   auto streamed = PlanOverWilling(model, nodes, options, Layers::kFromDisk);
   if (streamed) return streamed;

@@ -1,8 +1,8 @@
 // Where a model is placed: on one node, as layers over several in any order, as a part of each
-// layer on several, or whole on each of several, whichever is predicted fastest for what the model
-// is used for; further nodes only where they gain enough. What was compared, the prediction and why
-// are part of the answer, so that they can be told and compared with the measurement; a refusal
-// lists required and available memory.
+// layer on several, as layers over groups of such, or whole on each of several, whichever is
+// predicted fastest for what the model is used for; further nodes only where they gain enough. What
+// was compared, the prediction and why are part of the answer, so that they can be told and
+// compared with the measurement; a refusal lists required and available memory.
 //
 // Thread: pure, any thread. Cost, of a release build: tens of milliseconds for 8 nodes, below 1 s
 // for 32 (docs/performance.md).

@@ -410,7 +410,7 @@ TEST(PlannerTest, AModelWithAdaptersIsSplitInsideItsLayersToo) {
   options.adapters.emplace_back();
   const auto adapted = MakePlan(MixtureShape(), nodes, options);
   ASSERT_TRUE(adapted);
-  EXPECT_TRUE(IsSharded(adapted->plan));
+  EXPECT_TRUE(adapted->plan.stages[0].shard);
   EXPECT_EQ(adapted->plan.stages.size(), 2u);
 }
 
@@ -836,7 +836,7 @@ TEST(PlanTest, ShardsAreTheWholeModelInOrder) {
   const wire::Plan plan = Place(CutShape(), {Node(1, 4 * kGiB, 1), Node(2, 4 * kGiB, 1)},
                                 {.split = wire::Split::kTensor})
                               .plan;
-  ASSERT_TRUE(IsSharded(plan));
+  ASSERT_TRUE(HasShards(plan));
   const auto refused = [&](auto change) {
     wire::Plan other = plan;
     change(other);
@@ -859,7 +859,7 @@ TEST(PlanTest, ShardsAreTheWholeModelInOrder) {
 
 TEST(PlanTest, ShardsOfAMixtureAndOfCutGroupsAreInOrder) {
   wire::Plan plan = Place(MixtureShape(), Equals(2, 0.4), {.split = wire::Split::kTensor}).plan;
-  ASSERT_TRUE(IsSharded(plan));
+  ASSERT_TRUE(HasShards(plan));
   // KV head 4 of 8 on both sides of a cut at query head 18 of 32.
   plan.stages[0].shard->kv_end = 5;
   plan.stages[1].shard->kv_begin = 4;
@@ -909,6 +909,47 @@ TEST(PlanTest, StagesAreLinkedWhereRowsFlow) {
   EXPECT_EQ(ConnectedFrom(plan, 2), (std::vector<size_t>{0, 1}));
   EXPECT_TRUE(AreLinked(plan, 1, plan.stages[0].node));
   EXPECT_FALSE(AreLinked(plan, 1, plan.stages[1].node));
+}
+
+// A plan of stages with these layers; shards where neighbors have the same.
+wire::Plan GroupsPlan(const std::vector<std::pair<uint32_t, uint32_t>>& layers) {
+  wire::Plan plan;
+  for (size_t i = 0; i < layers.size(); ++i) {
+    const auto [begin, end] = layers[i];
+    plan.stages.push_back(
+        {.node = Node(static_cast<uint8_t>(i), 0, 0).id, .layer_begin = begin, .layer_end = end});
+    if (std::ranges::count(layers, layers[i]) > 1) plan.stages.back().shard.emplace();
+  }
+  return plan;
+}
+
+TEST(PlanTest, RowsGoToEachShardOfTheNextGroupInOneHop) {
+  using To = std::vector<std::vector<size_t>>;
+  const auto flow = [](const wire::Plan& plan) {
+    To to, links;
+    for (size_t i = 0; i < plan.stages.size(); ++i) {
+      to.push_back(RowsTo(plan, i));
+      links.push_back(ConnectsTo(plan, i));
+      for (const size_t next : to.back()) EXPECT_EQ(RowsFrom(plan, next), i);
+    }
+    return std::pair(to, links);
+  };
+  // One node, then a group: the link to its first shard carries what comes back.
+  const wire::Plan before = GroupsPlan({{0, 2}, {2, 5}, {2, 5}});
+  EXPECT_EQ(GroupsOf(before), (std::vector<wire::StageGroup>{{0, 1}, {1, 3}}));
+  EXPECT_EQ(flow(before), std::pair(To{{1, 2}, {0}, {}}, To{{1, 2}, {2}, {}}));
+  const wire::Plan behind = GroupsPlan({{0, 2}, {0, 2}, {2, 5}});
+  EXPECT_EQ(flow(behind), std::pair(To{{2}, {}, {0}}, To{{1, 2}, {}, {}}));
+  EXPECT_EQ(RowsFrom(behind, 1), 0u) << "the lead tells the shards beside it";
+  // Each of two sends to one of two, or to every second.
+  const wire::Plan both = GroupsPlan({{0, 2}, {0, 2}, {2, 5}, {2, 5}});
+  EXPECT_EQ(flow(both), std::pair(To{{2}, {3}, {0}, {}}, To{{1, 2}, {3}, {3}, {}}));
+  const wire::Plan more = GroupsPlan({{0, 2}, {0, 2}, {2, 5}, {2, 5}, {2, 5}, {5, 6}});
+  EXPECT_EQ(flow(more), std::pair(To{{2, 4}, {3}, {5}, {}, {}, {0}},
+                                  To{{1, 2, 4}, {3}, {3, 4, 5}, {4}, {}, {0}}));
+  EXPECT_TRUE(IsHybrid(more));
+  EXPECT_FALSE(IsHybrid(GroupsPlan({{0, 2}, {0, 2}})));
+  EXPECT_FALSE(IsHybrid(GroupsPlan({{0, 2}, {2, 5}})));
 }
 
 TEST(PlanTest, RefusesPlansThatCannotBe) {

@@ -17,8 +17,10 @@ using wire::Reason;
 uint64_t MinStageBytes(const wire::Plan& plan, uint32_t stage) {
   const wire::StagePlan& part = plan.stages[stage];
   uint64_t bytes = uint64_t{part.layer_end - part.layer_begin} * wire::kPagePositions;
-  if (part.shard)
-    bytes = bytes * (part.shard->kv_end - part.shard->kv_begin) / plan.stages.back().shard->kv_end;
+  if (part.shard) {
+    const wire::StagePlan& last = plan.stages[GroupOf(plan, stage).end - 1];
+    bytes = bytes * (part.shard->kv_end - part.shard->kv_begin) / last.shard->kv_end;
+  }
   return std::max<uint64_t>(1, bytes);
 }
 

@@ -71,22 +71,20 @@ std::vector<uint32_t> DivideVocabulary(const TensorCuts& cuts, const std::vector
   return given;
 }
 
-// Milliseconds that a step of so many rows takes beside computing: two sums a layer, each with all
-// others at once, which the slowest of all ways holds up. A shard's columns are about two subtrees
-// (docs/costs.md).
-double SumsMs(const ModelShape& shape, const std::vector<PlanNode>& nodes, const wire::Plan& plan,
-              uint32_t rows) {
-  const size_t others = plan.stages.size() - 1;
+// Milliseconds that a layer of a step of so many rows takes beside computing: two sums, each with
+// all others at once, which the slowest of all ways holds up. A shard's columns are about two
+// subtrees (docs/costs.md).
+double SumsMs(const ModelShape& shape, const Shards& shards, uint32_t rows) {
+  const size_t others = shards.nodes.size() - 1;
   const double bytes = 2 * static_cast<double>(others) * RowBytes(shape, rows);
   double slowest = 0;
-  for (const wire::StagePlan& from : plan.stages) {
-    for (const wire::StagePlan& to : plan.stages) {
-      if (from.node == to.node) continue;
-      slowest = std::max(slowest, HopMs(NodeOf(nodes, from.node), NodeOf(nodes, to.node), bytes,
-                                        others * plan.stages.size()));
+  for (const PlanNode* from : shards.nodes) {
+    for (const PlanNode* to : shards.nodes) {
+      if (from == to) continue;
+      slowest = std::max(slowest, HopMs(*from, *to, bytes, others * shards.nodes.size()));
     }
   }
-  return 2 * shape.layers() * (slowest + kVisitMs);
+  return 2 * (slowest + kVisitMs);
 }
 
 // What a token reads of all layers.
@@ -221,52 +219,95 @@ double ReadPart(const ModelShape& shape, ShardParts parts) {
   return parts.Of(read, Total(read)) / static_cast<double>(Total(read));
 }
 
-// What the sums of a step with so many rows take a shard's processor: two subtrees to every other
-// one, and theirs.
-double CarryMs(const ModelShape& shape, const wire::Plan& plan, const Speeds& speeds,
-               uint32_t rows) {
-  const double sums = 2.0 * shape.layers(), others = static_cast<double>(plan.stages.size() - 1);
-  return sums * 4 * others * RowBytes(shape, rows) * kCarryMsPerByte / speeds.duty;
+// What the sums of a layer of a step with so many rows take a shard's processor: two subtrees to
+// every other one, and theirs.
+double CarryMs(const ModelShape& shape, const Shards& shards, const Speeds& speeds, uint32_t rows) {
+  const double others = static_cast<double>(shards.nodes.size() - 1);
+  return 2 * 4 * others * RowBytes(shape, rows) * kCarryMsPerByte / speeds.duty;
+}
+
+// Of layers that are divided: what shard `i` does of them.
+LayerCost PartOfLayers(const ModelShape& shape, const Shards& shards, size_t i,
+                       const wire::LayerSpan& layers) {
+  const double part = ReadPart(shape, PartsOf(shape, shards.parts[i]));
+  LayerCost own;
+  for (uint32_t at = layers.begin; at < layers.end && at < shape.layers(); ++at) {
+    const LayerCost layer = CostOfLayer(shape, at, shards.speeds[i]);
+    own.bytes += layer.bytes * part;
+    own.ops += layer.ops * part;
+    own.fixed_bytes += layer.fixed_bytes;
+  }
+  return own;
 }
 
 }  // namespace
 
-Prediction PredictShards(const ModelShape& shape, const std::vector<PlanNode>& nodes,
-                         const wire::Plan& plan, uint32_t users, wire::Use use) {
-  const uint32_t prompt = wire::PromptTokensOf(use);
-  const std::vector<Speeds> known = KnownSpeeds(nodes);
-  Prediction prediction{.users = users};
-  double users_ms = 0, output_ms = 0, output_users_ms = 0;
-  for (const wire::StagePlan& stage : plan.stages) {
-    const Speeds speeds = SpeedsOf(nodes, known, stage.node);
-    const ShardParts parts = PartsOf(shape, *stage.shard);
-    const double part = ReadPart(shape, parts);
-    LayerCost own;
-    for (uint32_t i = 0; i < shape.layers(); ++i) {
-      const LayerCost layer = CostOfLayer(shape, i, speeds);
-      own.bytes += layer.bytes * part;
-      own.ops += layer.ops * part;
-      own.fixed_bytes += layer.fixed_bytes;
-    }
-    const auto carry_ms = [&](uint32_t rows) { return CarryMs(shape, plan, speeds, rows); };
-    prediction.stage_decode_ms.push_back(StepMs(own, speeds, 1) + carry_ms(1));
-    prediction.stage_chunk_ms.push_back(ChunkMs(own, speeds, plan.chunk) + carry_ms(plan.chunk));
-    users_ms = std::max(users_ms, StepMs(own, speeds, users) + carry_ms(users));
+double OutputMs(const ModelShape& shape, const Shards& shards, uint32_t rows, bool between_pauses) {
+  double slowest = 0;
+  for (size_t i = 0; i < shards.nodes.size(); ++i) {
+    const Speeds& speeds = shards.speeds[i];
+    const double part = PartsOf(shape, shards.parts[i]).vocab;
     const LayerCost whole = CostOfOutput(shape, speeds);
-    const LayerCost output{.bytes = whole.bytes * parts.vocab, .ops = whole.ops * parts.vocab};
-    output_ms = std::max(output_ms, StepMs(output, speeds, 1));
-    output_users_ms = std::max(output_users_ms, StepMs(output, speeds, users));
+    const LayerCost own{.bytes = whole.bytes * part, .ops = whole.ops * part};
+    slowest = std::max(slowest, StepMs(own, speeds, rows) * (between_pauses ? speeds.duty : 1));
   }
-  users_ms += output_users_ms + SumsMs(shape, nodes, plan, users);
-  const double chunks = static_cast<double>(prompt) / plan.chunk;
-  const double prefill_ms = chunks * (std::ranges::max(prediction.stage_chunk_ms) +
-                                      SumsMs(shape, nodes, plan, plan.chunk));
-  prediction.decode_tokens_per_second = 1000 / (std::ranges::max(prediction.stage_decode_ms) +
-                                                output_ms + SumsMs(shape, nodes, plan, 1));
-  prediction.total_tokens_per_second = users * 1000 / users_ms;
-  prediction.prefill_tokens_per_second = prompt * 1000 / prefill_ms;
-  prediction.ttft_ms = prefill_ms + output_ms;
-  return prediction;
+  return slowest;
+}
+
+std::vector<double> LayersMs(const ModelShape& shape, const Shards& shards) {
+  const double sums_ms = SumsMs(shape, shards, 1);
+  std::vector<double> ms = {0};
+  for (uint32_t layer = 0; layer < shape.layers(); ++layer) {
+    double slowest = 0;
+    for (size_t i = 0; i < shards.nodes.size(); ++i) {
+      const Speeds& speeds = shards.speeds[i];
+      const LayerCost own = PartOfLayers(shape, shards, i, {layer, layer + 1});
+      slowest = std::max(
+          slowest, (StepMs(own, speeds, 1) + CarryMs(shape, shards, speeds, 1)) * speeds.duty);
+    }
+    ms.push_back(ms.back() + slowest + sums_ms);
+  }
+  return ms;
+}
+
+double AskMs(const ModelShape& shape, const Shards& shards, uint32_t rows) {
+  const size_t others = shards.nodes.size() - 1;
+  double slowest = 0;
+  for (size_t i = 1; i <= others; ++i) {
+    const double bytes = static_cast<double>(others) * RowBytes(shape, rows);
+    slowest = std::max(slowest, HopMs(*shards.nodes[0], *shards.nodes[i], bytes, others) +
+                                    HopMs(*shards.nodes[i], *shards.nodes[0], 0, others));
+  }
+  return slowest;
+}
+
+GroupCosts CostsOfShards(const ModelShape& shape, const Shards& shards,
+                         const wire::LayerSpan& layers, const VisitRows& rows, size_t groups) {
+  GroupCosts costs;
+  const double count = layers.end - layers.begin;
+  for (size_t i = 0; i < shards.nodes.size(); ++i) {
+    const Speeds& speeds = shards.speeds[i];
+    const LayerCost own = PartOfLayers(shape, shards, i, layers);
+    const auto carry = [&](uint32_t of) { return count * CarryMs(shape, shards, speeds, of); };
+    const VisitMs busy{StepMs(own, speeds, 1) + carry(1),
+                       StepMs(own, speeds, rows.step) + carry(rows.step),
+                       ChunkMs(own, speeds, rows.chunk) + carry(rows.chunk)};
+    costs.token_ms.push_back(busy.token * (groups > 1 ? speeds.duty : 1));
+    costs.chunk_ms.push_back(busy.chunk);
+    costs.busy.Cover(busy);
+    costs.quick.Cover({busy.token * speeds.duty, busy.step * speeds.duty, busy.chunk});
+  }
+  // Where rows come from another group they are visited.
+  const double visit = groups > 1 ? kVisitMs : 0;
+  VisitMs both{count * SumsMs(shape, shards, 1) + visit,
+               count * SumsMs(shape, shards, rows.step) + visit,
+               count * SumsMs(shape, shards, rows.chunk) + visit};
+  costs.output_ms = OutputMs(shape, shards, 1, false);
+  costs.busy.Add(both);
+  costs.quick.Add(both);
+  costs.busy.Add({costs.output_ms, OutputMs(shape, shards, rows.step, false), 0});
+  costs.quick.Add({OutputMs(shape, shards, 1, true), OutputMs(shape, shards, rows.step, true), 0});
+  return costs;
 }
 
 }  // namespace exo::cluster

@@ -5,7 +5,7 @@
 
 #include <vector>
 
-#include "cluster/planner.h"
+#include "cluster/partition.h"
 
 namespace exo::cluster {
 
@@ -29,8 +29,22 @@ struct ShardParts {
 };
 ShardParts PartsOf(const ModelShape& shape, const wire::ShardPlan& shard);
 
-// As Predict, of a plan of shards.
-Prediction PredictShards(const ModelShape& shape, const std::vector<PlanNode>& nodes,
-                         const wire::Plan& plan, uint32_t users, wire::Use use);
+// Nodes that compute layers together, each its part.
+struct Shards {
+  std::vector<const PlanNode*> nodes;
+  std::vector<Speeds> speeds;
+  std::vector<wire::ShardPlan> parts;
+};
+// What a visit of layers `layers` takes them, in a plan of so many groups; with the output matrix,
+// where they have it. `rows`: of a step.
+GroupCosts CostsOfShards(const ModelShape& shape, const Shards& shards,
+                         const wire::LayerSpan& layers, const VisitRows& rows, size_t groups);
+// What a token takes in layers [0, i), for all i; between pauses.
+std::vector<double> LayersMs(const ModelShape& shape, const Shards& shards);
+// And what the output matrix takes of so many rows; `duty`: between pauses.
+double OutputMs(const ModelShape& shape, const Shards& shards, uint32_t rows, bool between_pauses);
+// Where other groups compute the last layers: what `rows` of these states take from the lead to the
+// shards beside it, and their logits back.
+double AskMs(const ModelShape& shape, const Shards& shards, uint32_t rows);
 
 }  // namespace exo::cluster

@@ -19,9 +19,25 @@ void Average(double& average, double value) {
   average = average == 0 ? value : average + kNewestStep * (value - average);
 }
 
+// One after the other: of the shards of a group, which compute together, the slowest.
+std::vector<wire::StageTime> OnePerGroup(std::span<const wire::StageTime> times) {
+  std::vector<wire::StageTime> groups;
+  for (const wire::StageTime& time : times) {
+    if (!groups.empty() && time.layer_begin < time.layer_end &&
+        time.layer_begin == groups.back().layer_begin &&
+        time.layer_end == groups.back().layer_end) {
+      groups.back().microseconds = std::max(groups.back().microseconds, time.microseconds);
+    } else {
+      groups.push_back(time);
+    }
+  }
+  return groups;
+}
+
 }  // namespace
 
-void ChunkSize::Learn(uint32_t rows, std::span<const wire::StageTime> times) {
+void ChunkSize::Learn(uint32_t rows, std::span<const wire::StageTime> of_stages) {
+  const std::vector<wire::StageTime> times = OnePerGroup(of_stages);
   if (rows == 0 || times.size() < 2) return;
   stages_.resize(times.size());
   const auto seconds = [&](size_t i) { return static_cast<double>(times[i].microseconds) * 1e-6; };

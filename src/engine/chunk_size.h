@@ -19,7 +19,7 @@ namespace exo::engine {
 class ChunkSize {
  public:
   // `rows` of one step, and what each stage computed for it.
-  void Learn(uint32_t rows, std::span<const wire::StageTime> times);
+  void Learn(uint32_t rows, std::span<const wire::StageTime> of_stages);
 
   // Rows of a step for prompts of `pending` rows in all, at most `most`: `most` itself, a half, a
   // quarter or an eighth of it.

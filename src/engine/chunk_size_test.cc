@@ -51,6 +51,24 @@ TEST(ChunkSizeTest, GoesBackFromASizeThatDisappoints) {
   EXPECT_EQ(chunk.RowsFor(2000, 256), 256u);
 }
 
+TEST(ChunkSizeTest, ShardsOfAGroupCountAsTheSlowestOfThem) {
+  std::vector<wire::StageTime> shards = Times(0.26, 0.26);
+  for (wire::StageTime& time : shards) time.layer_end = 8;
+  ChunkSize alone;
+  alone.Learn(1, Times(0.004, 0.004));
+  alone.Learn(256, shards);
+  EXPECT_EQ(alone.RowsFor(2000, 256), 256u) << "a group on its own has nothing to fill";
+  shards[0].layer_end = 4;
+  shards[1].layer_begin = shards[2].layer_begin = 4;
+  shards[1].microseconds = 20000;
+  const std::vector<wire::StageTime> stages = {shards[0], shards[2]};
+  ChunkSize hybrid, pipeline;
+  for (ChunkSize* size : {&hybrid, &pipeline}) size->Learn(1, stages);
+  hybrid.Learn(256, shards);
+  pipeline.Learn(256, stages);
+  EXPECT_EQ(hybrid.RowsFor(2000, 256), pipeline.RowsFor(2000, 256));
+}
+
 TEST(ChunkSizeTest, OneChunkOfTheWholeCountsForAllStages) {
   ChunkSize chunk;
   chunk.Learn(1, Times(0.004, 0.004));

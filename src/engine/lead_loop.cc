@@ -24,16 +24,18 @@ LeadOptions MachineOptions(const RunnerOptions& options, StageWorker& stage) {
   const wire::Plan& plan = options.plan;
   LeadOptions lead = options.lead;
   lead.plan = plan.id;
-  lead.stages = IsSharded(plan) ? 1 : static_cast<uint32_t>(plan.stages.size());
+  lead.stages = static_cast<uint32_t>(wire::GroupsOf(plan).size());
   lead.context = plan.context;
   lead.pages = plan.kv_pages;
   lead.window = WindowOf(plan, stage.config());
   lead.chunk = plan.chunk;
   lead.adapters = static_cast<uint32_t>(plan.adapters.size());
-  lead.prefix_store = options.pages != nullptr && lead.prefix_cache &&
-                      stage.compute().SavedBytes(1, backend::PageForm::kWhole).has_value();
+  // A shard has no whole pages to keep.
+  const bool keeps =
+      !wire::HasShards(plan) && stage.compute().SavedBytes(1, backend::PageForm::kWhole);
+  lead.prefix_store = options.pages != nullptr && lead.prefix_cache && keeps;
   lead.scope = PageScopeOf(options);
-  if (stage.compute().SavedBytes(1, backend::PageForm::kWhole)) lead.former = options.former;
+  if (keeps) lead.former = options.former;
   for (const wire::AdapterRef& adapter : plan.adapters) lead.adapter_files.push_back(adapter.file);
   return lead;
 }
@@ -63,14 +65,14 @@ Hash256 PageScopeOf(const RunnerOptions& options) {
 }
 
 LeadLoop::LeadLoop(const RunnerOptions& options, StageWorker& stage, LeadCommands& commands,
-                   CancellationSet& cancelled, const Links& links, const RunnerEvents& events,
+                   CancellationSet& cancelled, Links links, const RunnerEvents& events,
                    GrammarMasks& masks, DraftModel* draft,
                    std::shared_ptr<backend::PageTexts> texts)
     : options_(options),
       stage_(stage),
       commands_(commands),
       cancelled_(cancelled),
-      links_(links),
+      links_(std::move(links)),
       rows_(options.plan.codec, stage.config().width, options.plan.chunk, options.sent),
       events_(events),
       machine_(MachineOptions(options, stage)),
@@ -82,6 +84,7 @@ LeadLoop::LeadLoop(const RunnerOptions& options, StageWorker& stage, LeadCommand
 Result<void> LeadLoop::Run(const std::atomic<bool>& stop) {
   auto result = Work(stop);
   if (!result) {
+    if (lost_.IsZero() && links_.shards != nullptr) lost_ = links_.shards->lost();
     result = std::unexpected(Explain(result.error()));
     Emit(machine_.Fail(result.error()));
     for (const auto& [request, waiting] : unmasked_) ReportError(request, result.error());
@@ -209,10 +212,7 @@ Result<void> LeadLoop::StartStep(const LeadStep& step) {
   wire::Step sent = ToWire(options_.plan.id, step);
   TRY(links_.shards == nullptr ? RunStage(sent, tokens) : RunShard(sent, tokens));
   if (!alone()) {
-    auto done =
-        links_.out->Send(sent, rows_.Code(stage_.hidden()), sys::Now() + options_.timers.send);
-    if (!done) lost_ = links_.out->peer();
-    return done;
+    return links_.Send(sent, rows_.Code(stage_.hidden()), sys::Now() + options_.timers.send, lost_);
   }
   machine_.OnRowsBack(step.step, sent.times, sys::Now());
   const LeadStep* in_flight = machine_.InFlight(step.step);
@@ -222,8 +222,7 @@ Result<void> LeadLoop::StartStep(const LeadStep& step) {
 // Of both: `sent` gets the times of those that computed.
 Result<void> LeadLoop::RunStage(wire::Step& sent, std::span<const TokenId> tokens) {
   const Time start = sys::Now();
-  const backend::Wanted wanted = alone() ? backend::Wanted::kLogits : backend::Wanted::kHidden;
-  TRY(stage_.Run(sent, {.tokens = tokens, .wanted = wanted}, cancelled_));
+  TRY(stage_.Run(sent, {.tokens = tokens, .wanted = wanted()}, cancelled_));
   const wire::StagePlan& own = options_.plan.stages[0];
   sent.times.push_back(
       {own.node, own.layer_begin, own.layer_end, Microseconds(sys::Now() - start)});
@@ -240,13 +239,10 @@ Result<void> LeadLoop::RunShard(wire::Step& sent, std::span<const TokenId> token
     const auto own = TRY(embedded->Wait());
     rows.assign(own.begin(), own.end());
   }
-  const StageWorker::Input input = {
-      .hidden = rows, .wanted = backend::Wanted::kLogits, .collective = &shards};
-  auto done = shards.Tell(sent, rows);
-  if (done) done = stage_.Run(sent, input, cancelled_);
-  if (!done) lost_ = shards.lost();
+  TRY(shards.Tell(sent, rows));
+  TRY(stage_.Run(sent, {.hidden = rows, .wanted = wanted(), .collective = &shards}, cancelled_));
   sent.times = shards.Times();
-  return done;
+  return {};
 }
 
 Result<void> LeadLoop::Receive(Time deadline) {
@@ -278,8 +274,10 @@ Result<void> LeadLoop::OnReturned(const wire::Step& returned, std::span<const fl
   if (outputs == 0 || !machine_.Awaits(returned.step)) return FinishStep(*step, nullptr, returned);
   std::vector<uint32_t> all(outputs);
   std::iota(all.begin(), all.end(), 0u);
-  const auto running = TRY(stage_.compute().Run(
-      {.hidden = rows, .output_rows = all, .wanted = backend::Wanted::kLogits}));
+  const auto running = TRY(stage_.compute().Run({.hidden = rows,
+                                                 .output_rows = all,
+                                                 .wanted = backend::Wanted::kLogits,
+                                                 .collective = links_.shards}));
   TRY(running->Wait());
   return FinishStep(*step, running.get(), returned);
 }
@@ -294,7 +292,7 @@ Result<void> LeadLoop::FinishStep(const LeadStep& step, backend::Running* runnin
   const auto outputs =
       TRY(sampler_.Sample(machine_, step, returned.cancelled, stage_.compute(), running));
   std::vector<wire::StageTime> times = done.times;
-  if (links_.shards != nullptr) {
+  if (links_.shards != nullptr && alone()) {
     times = links_.shards->Times();
   } else if (!times.empty()) {
     times[0].microseconds += Microseconds(sys::Now() - start);

@@ -1,7 +1,7 @@
 // The life of a lead: asks the LeadMachine for the next micro-batch, embeds it, runs the lead's own
 // layers, sends it to the next stage, and turns what the last stage returns into tokens. With one
-// stage nothing is sent. Of shards the lead is one: it tells the others the step and its rows, and
-// all compute it at once.
+// stage nothing is sent. Where the lead is one of the shards of its group, it tells the others the
+// step and its rows, and all compute it at once.
 //
 // Thread: the runner's; LeadCommands is the mailbox from the loop thread.
 #pragma once
@@ -61,17 +61,19 @@ Hash256 PageScopeOf(const RunnerOptions& options);
 class LeadLoop {
  public:
   LeadLoop(const RunnerOptions& options, StageWorker& stage, LeadCommands& commands,
-           CancellationSet& cancelled, const Links& links, const RunnerEvents& events,
-           GrammarMasks& masks, DraftModel* draft = nullptr,
-           std::shared_ptr<backend::PageTexts> texts = nullptr);
+           CancellationSet& cancelled, Links links, const RunnerEvents& events, GrammarMasks& masks,
+           DraftModel* draft = nullptr, std::shared_ptr<backend::PageTexts> texts = nullptr);
   // Until `stop`, or until a link or the compute fails; requests in work end with the reason.
   Result<void> Run(const std::atomic<bool>& stop);
   NodeId lost() const { return lost_; }
   const LeadStats& stats() const { return machine_.stats(); }
 
  private:
-  // A step is done when this stage has computed it: there is no other, or all are shards of it.
-  bool alone() const { return links_.shards != nullptr || options_.plan.stages.size() == 1; }
+  // A step is done when this group has computed it: there is no other.
+  bool alone() const { return links_.in == nullptr; }
+  backend::Wanted wanted() const {
+    return alone() ? backend::Wanted::kLogits : backend::Wanted::kHidden;
+  }
   Result<void> Work(const std::atomic<bool>& stop);
   Error Explain(const Error& error) const;
   void TakeCommands();
@@ -97,7 +99,7 @@ class LeadLoop {
   StageWorker& stage_;
   LeadCommands& commands_;
   CancellationSet& cancelled_;
-  Links links_;
+  const Links links_;
   CodedRows rows_;
   const RunnerEvents& events_;
   LeadMachine machine_;

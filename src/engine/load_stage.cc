@@ -20,26 +20,27 @@ backend::StageSpec SpecOf(const wire::Plan& plan, uint32_t stage, const ModelPar
           .streamed = {.layers = wire::StreamedLayers(own), .windows = wire::kStreamWindows}};
 }
 
-// Together the shards must be the model: a sum that lacks leaves is none. And the KV heads of each
-// are those of its query heads.
-Result<void> CheckShards(const wire::Plan& plan, const model::ModelConfig& config) {
-  if (!IsSharded(plan)) return {};
-  const wire::ShardPlan& last = *plan.stages.back().shard;
+// Together the shards of a group must be the model: a sum that lacks leaves is none. And the KV
+// heads of each are those of its query heads.
+Result<void> CheckGroup(const wire::Plan& plan, const wire::StageGroup& group,
+                        const model::ModelConfig& config) {
+  const wire::ShardPlan& last = *plan.stages[group.end - 1].shard;
+  const uint32_t vocab = group.begin == 0 ? config.vocab : 0;  // the lead's group has it
   if (last.kv_end != config.kv_heads || last.ffn_end != config.ffn_width ||
-      last.vocab_end != config.vocab || last.expert_end != config.experts.count) {
+      last.vocab_end != vocab || last.expert_end != config.experts.count) {
     return Fail(
         ErrorCode::kInvalid,
         "the shards end at KV head {} of {}, at column {} of {} of the feed-forward block, at "
         "expert {} of {} and at token {} of {}",
         last.kv_end, config.kv_heads, last.ffn_end, config.ffn_width, last.expert_end,
-        config.experts.count, last.vocab_end, config.vocab);
+        config.experts.count, last.vocab_end, vocab);
   }
   if (last.HasHeads() && last.head_end != config.heads) {
     return Fail(ErrorCode::kInvalid, "the shards end at query head {} of {}", last.head_end,
                 config.heads);
   }
-  for (const wire::StagePlan& stage : plan.stages) {
-    const wire::ShardPlan& shard = *stage.shard;
+  for (size_t i = group.begin; i < group.end; ++i) {
+    const wire::ShardPlan& shard = *plan.stages[i].shard;
     const backend::Shard own = ShardOf(shard, config);
     const uint32_t kv_end = (own.head_end + config.group() - 1) / config.group();
     if (own.head_begin / config.group() == shard.kv_begin && kv_end == shard.kv_end) continue;
@@ -47,6 +48,13 @@ Result<void> CheckShards(const wire::Plan& plan, const model::ModelConfig& confi
                 "a shard of query heads [{}, {}) with KV heads [{}, {}): {} "
                 "query heads share one",
                 own.head_begin, own.head_end, shard.kv_begin, shard.kv_end, config.group());
+  }
+  return {};
+}
+
+Result<void> CheckShards(const wire::Plan& plan, const model::ModelConfig& config) {
+  for (const wire::StageGroup& group : wire::GroupsOf(plan)) {
+    if (plan.stages[group.begin].shard) TRY(CheckGroup(plan, group, config));
   }
   return {};
 }

@@ -13,7 +13,6 @@
 #include "engine/lead_loop.h"
 #include "engine/load_stage.h"
 #include "engine/shard_group.h"
-#include "engine/shard_loop.h"
 #include "engine/stage_loop.h"
 #include "engine/stall_watch.h"
 #include "sys/process.h"
@@ -98,8 +97,6 @@ class Runner final : public InstanceRunner {
   }
 
  private:
-  size_t stages() const { return options_.plan.stages.size(); }
-
   void Main() {
     const Time start = sys::Now();
     if (options_.pages != nullptr && options_.stage == 0)
@@ -145,7 +142,7 @@ class Runner final : public InstanceRunner {
 
   // False: the device has failed.
   bool LeavePages() {
-    if (!moves_.load() || options_.moved == nullptr) return true;
+    if (!moves_.load() || options_.moved == nullptr || HasShards(options_.plan)) return true;
     const auto left = stage_->LeavePages(options_.plan.id, *options_.moved);
     if (!left) LOG(kWarning, "KV of a plan that moves is lost: {}", left.error().message);
     return left.has_value();
@@ -174,17 +171,16 @@ class Runner final : public InstanceRunner {
   Result<void> ServeUntilStopped() {
     TRY(MakeLinks(TRY(WaitForServe())));
     std::optional<ShardGroup> shards;
-    if (IsSharded(options_.plan)) {
-      shards.emplace(options_.plan, options_.stage, stage_->config(), LinksByStage(),
+    if (options_.plan.stages[options_.stage].shard) {
+      shards.emplace(options_.plan, options_.stage, stage_->config(), GroupLinks(),
                      options_.timers);
     }
-    const Links links = shards ? Links{.shards = &*shards} : PipelineLinks();
+    const Links links = LinksWith(shards ? &*shards : nullptr);
     if (options_.stage == 0) {
       GrammarMasks masks([this] { return source_->Tokenizer(&stop_); }, options_.grammars);
       return RunLoop(LeadLoop(options_, *stage_, commands_, cancelled_, links, events_, masks,
                               draft_.get(), std::move(texts_)));
     }
-    if (shards) return RunLoop(ShardLoop(options_, *stage_, commands_.wake, cancelled_, *shards));
     return RunLoop(StageLoop(options_, *stage_, commands_.wake, cancelled_, links));
   }
 
@@ -220,10 +216,11 @@ class Runner final : public InstanceRunner {
     lost_ = NodeId{};
     const uint64_t limit_bytes = std::min<uint64_t>(FrameLimit(), wire::kMaxDataFrame);
     std::vector<DataLink*> shared;
+    const wire::StageGroup group = wire::GroupOf(options_.plan, options_.stage);
     for (const auto& [node, link] : links_) {
       link->SetFrameLimit(limit_bytes);
       // Shards exchange their sums in the middle of a layer, when nobody computes.
-      if (!IsSharded(options_.plan)) link->Overlap();
+      if (!group.Has(static_cast<size_t>(StageOf(options_.plan, node)))) link->Overlap();
       shared.push_back(link.get());
     }
     const MutexLock lock(mutex_);
@@ -240,25 +237,28 @@ class Runner final : public InstanceRunner {
   uint64_t FrameLimit() const {
     const model::ModelConfig& config = stage_->config();
     const wire::Plan& plan = options_.plan;
-    const uint64_t floats = IsSharded(plan) ? MostShardFloats(plan, config, stage_->low_rank())
-                                            : uint64_t{plan.chunk} * config.width;
+    const uint64_t floats = plan.stages[options_.stage].shard
+                                ? MostShardFloats(plan, options_.stage, config, stage_->low_rank())
+                                : uint64_t{plan.chunk} * config.width;
     return floats * sizeof(float) + wire::kMaxControlFrame;
   }
 
-  // To each stage of the plan; null where there is none.
-  std::vector<DataLink*> LinksByStage() const {
+  // Null: there is none.
+  DataLink* LinkTo(size_t stage) const {
+    const auto link = links_.find(options_.plan.stages[stage].node);
+    return link == links_.end() ? nullptr : link->second.get();
+  }
+  std::vector<DataLink*> GroupLinks() const {
+    const wire::StageGroup group = wire::GroupOf(options_.plan, options_.stage);
     std::vector<DataLink*> links;
-    for (const wire::StagePlan& stage : options_.plan.stages) {
-      const auto link = links_.find(stage.node);
-      links.push_back(link == links_.end() ? nullptr : link->second.get());
-    }
+    for (size_t i = group.begin; i < group.end; ++i) links.push_back(LinkTo(i));
     return links;
   }
-
-  Links PipelineLinks() const {
-    const std::vector<DataLink*> links = LinksByStage();
-    return {.in = links[(options_.stage + stages() - 1) % stages()],
-            .out = links[(options_.stage + 1) % stages()]};
+  Links LinksWith(ShardGroup* shards) const {
+    Links links{.in = LinkTo(RowsFrom(options_.plan, options_.stage)), .shards = shards};
+    for (const size_t stage : RowsTo(options_.plan, options_.stage))
+      links.out.push_back(LinkTo(stage));
+    return links;
   }
 
   Result<std::unique_ptr<DataLink>> ConnectNext(const NextStage& next, Time limit) {

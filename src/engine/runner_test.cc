@@ -120,6 +120,155 @@ TEST_F(MixtureShardsTest, AnswerAsTheModelInOneProcess) {
   EXPECT_EQ(reports_.tokens[Id(2)], Expected(Ask(2, 21, 9)));
 }
 
+// Groups joined by a pipeline, each of one node or of shards in uneven parts.
+class HybridTest : public RunnerTest {
+ protected:
+  static constexpr backend::TestHeads kHeads = {.heads = 6, .kv_heads = 3};
+  explicit HybridTest(Kind kind = Kind::kLlama) : RunnerTest(kind, kHeads) {}
+
+  struct Group {
+    uint32_t layer_begin = 0;
+    uint32_t layer_end = 0;
+    size_t nodes = 1;
+  };
+  wire::Plan PlanOfGroups(const std::vector<Group>& groups) const {
+    wire::Plan plan = PlanOf(1, 1);
+    plan.kv_pages = 8;
+    plan.stages.clear();
+    for (const Group& group : groups) {
+      const bool lead = plan.stages.empty();
+      for (size_t i = 0; i < group.nodes; ++i) {
+        plan.stages.push_back({.node = Node(static_cast<uint8_t>(plan.stages.size() + 1)),
+                               .layer_begin = group.layer_begin,
+                               .layer_end = group.layer_end,
+                               .bytes = 64 * kMiB});
+        if (group.nodes > 1) plan.stages.back().shard = ShardAt(i, group.nodes, lead);
+      }
+    }
+    return plan;
+  }
+  // Several answers at once, and one that begins like another.
+  void ExpectAnswersOf(const wire::Plan& plan) {
+    Start(plan);
+    ExpectAnswer(Ask(1, 40, 12));
+    runners_[0]->Submit(Ask(2, 21, 9));
+    ExpectAnswer(Ask(3, 3, 9));
+    ASSERT_TRUE(reports_.Wait([&] { return reports_.finished.contains(Id(2)); }));
+    EXPECT_EQ(reports_.tokens[Id(2)], Expected(Ask(2, 21, 9)));
+    wire::Submit longer = Ask(1, 40, 12);
+    longer.request = Id(4);
+    longer.prompt.push_back(5);
+    longer.prompt_tokens = 41;
+    ExpectRestored(longer, 40);
+    EXPECT_TRUE(reports_.failures.empty());
+    EndAll();
+  }
+  void EndAll() {
+    runners_.clear();
+    reports_.Clear();
+    reports_.failures.clear();
+  }
+
+ private:
+  wire::ShardPlan ShardAt(size_t i, size_t count, bool lead) const {
+    const model::ModelConfig& config = *model_.config;
+    const auto cut = [&](size_t at, uint32_t step, uint32_t whole) {
+      return at == count ? whole : std::min(whole, static_cast<uint32_t>(at) * step);
+    };
+    wire::ShardPlan shard = {.kv_begin = cut(i, 1, config.kv_heads),
+                             .kv_end = cut(i + 1, 1, config.kv_heads),
+                             .ffn_begin = cut(i, 128, config.ffn_width),
+                             .ffn_end = cut(i + 1, 128, config.ffn_width),
+                             .expert_begin = cut(i, 2, config.experts.count),
+                             .expert_end = cut(i + 1, 2, config.experts.count)};
+    if (lead) {
+      shard.vocab_begin = cut(i, 112, config.vocab);
+      shard.vocab_end = cut(i + 1, 112, config.vocab);
+    }
+    return shard;
+  }
+};
+
+TEST_F(HybridTest, OneNodeBeforeAGroupAnswersAsTheModelInOneProcess) {
+  ExpectAnswersOf(PlanOfGroups({{0, 2, 1}, {2, 5, 2}}));
+}
+
+TEST_F(HybridTest, AGroupBeforeOneNodeAnswersAsTheModelInOneProcess) {
+  ExpectAnswersOf(PlanOfGroups({{0, 2, 2}, {2, 5, 1}}));
+}
+
+TEST_F(HybridTest, TwoGroupsAnswerAsTheModelInOneProcess) {
+  ExpectAnswersOf(PlanOfGroups({{0, 3, 2}, {3, 5, 2}}));
+}
+
+TEST_F(HybridTest, ThreeShardsAndOneNodeAnswerAsTheModelInOneProcess) {
+  ExpectAnswersOf(PlanOfGroups({{0, 1, 1}, {1, 5, 3}}));
+  ExpectAnswersOf(PlanOfGroups({{0, 4, 3}, {4, 5, 1}}));
+}
+
+TEST_F(HybridTest, AGroupBetweenTwoNodesAnswersAsTheModelInOneProcess) {
+  ExpectAnswersOf(PlanOfGroups({{0, 2, 1}, {2, 4, 2}, {4, 5, 1}}));
+  ExpectAnswersOf(PlanOfGroups({{0, 0, 1}, {0, 4, 2}, {4, 5, 1}}));  // a lead without layers
+}
+
+TEST_F(HybridTest, WindowsAheadOfAnswersChangeNone) {
+  delay_ = std::chrono::milliseconds(3);
+  Start(PlanOfGroups({{0, 2, 2}, {2, 5, 1}}));
+  ExpectAnswer(Ask(1, 30, 100));  // a greedy answer of this model repeats itself soon
+}
+
+TEST_F(HybridTest, AllGoOnWhenARequestIsCancelled) {
+  Start(PlanOfGroups({{0, 2, 1}, {2, 5, 2}}));
+  runners_[0]->Submit(Ask(1, 200, 50));
+  runners_[0]->Submit(Ask(2, 30, 12));
+  runners_[0]->Cancel(Id(1));
+  for (auto& runner : runners_) runner->CancelRows(Node(1), Id(1));
+  ASSERT_TRUE(reports_.Wait([&] { return reports_.finished.contains(Id(2)); }));
+  EXPECT_EQ(reports_.tokens[Id(2)], Expected(Ask(2, 30, 12)));
+  ExpectAnswer(Ask(3, 25, 9));
+}
+
+// Somebody names who is gone, and where the lead has a link there its answer ends at once; else
+// that is for whoever owns the plan.
+TEST_F(HybridTest, ALostMemberOfAnyGroupIsNamed) {
+  for (size_t lost = 1; lost < 4; ++lost) {
+    Start(PlanOfGroups({{0, 2, 2}, {2, 5, 2}}));
+    ExpectAnswer(Ask(1, 5, 2));
+    runners_[lost].reset();
+    runners_[0]->Submit(Ask(2, 30, 20));
+    const NodeId gone = plan_.stages[lost].node;
+    EXPECT_TRUE(reports_.Wait([&] {
+      return std::ranges::any_of(reports_.failures,
+                                 [&](const auto& failure) { return failure.second == gone; });
+    })) << lost;
+    if (AreLinked(plan_, 0, gone)) {
+      ASSERT_TRUE(reports_.Wait([&] { return reports_.finished.contains(Id(2)); })) << lost;
+      EXPECT_EQ(reports_.finished[Id(2)].reason, wire::FinishReason::kError);
+    }
+    EndAll();
+  }
+}
+
+class HybridMixtureTest : public HybridTest {
+ protected:
+  HybridMixtureTest() : HybridTest(Kind::kSharedExpert) {}
+};
+
+TEST_F(HybridMixtureTest, AnswersAsTheModelInOneProcess) {
+  ExpectAnswersOf(PlanOfGroups({{0, 2, 1}, {2, 5, 2}}));
+  ExpectAnswersOf(PlanOfGroups({{0, 3, 3}, {3, 5, 1}}));
+}
+
+// Windows, norms behind the blocks, and the embedding as the output matrix.
+class HybridGemmaTest : public HybridTest {
+ protected:
+  HybridGemmaTest() : HybridTest(Kind::kGemma) {}
+};
+
+TEST_F(HybridGemmaTest, AnswersAsTheModelInOneProcess) {
+  ExpectAnswersOf(PlanOfGroups({{0, 2, 2}, {2, 5, 2}}));
+}
+
 // What LoadStage says to a plan that is not of this model.
 TEST_F(MixtureShardsTest, PlansThatDoNotFitTheModelAreRefused) {
   const auto refusal = [&](const std::function<void(wire::ShardPlan&, wire::ShardPlan&)>& change) {

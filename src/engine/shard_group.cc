@@ -28,9 +28,11 @@ std::span<const float> Joined(std::span<const SplitSum> sums) {
   return {sums.front().own.data(), values};
 }
 
-backend::SplitTrees TreesOf(const wire::Plan& plan, const model::ModelConfig& config) {
+backend::SplitTrees TreesOf(const wire::Plan& plan, const wire::StageGroup& group,
+                            const model::ModelConfig& config) {
   std::vector<backend::Shard> shards;
-  for (const wire::StagePlan& stage : plan.stages) shards.push_back(ShardOf(*stage.shard, config));
+  for (size_t i = group.begin; i < group.end; ++i)
+    shards.push_back(ShardOf(*plan.stages[i].shard, config));
   return {config, shards};
 }
 
@@ -48,12 +50,13 @@ backend::Shard ShardOf(const wire::ShardPlan& plan, const model::ModelConfig& co
           .expert_end = plan.expert_end};
 }
 
-uint64_t MostShardFloats(const wire::Plan& plan, const model::ModelConfig& config,
+uint64_t MostShardFloats(const wire::Plan& plan, uint32_t stage, const model::ModelConfig& config,
                          uint32_t low_rank) {
-  const backend::SplitTrees trees = TreesOf(plan, config);
+  const wire::StageGroup group = wire::GroupOf(plan, stage);
+  const backend::SplitTrees trees = TreesOf(plan, group, config);
   uint64_t parts = 1, vocab = 0;
-  for (size_t i = 0; i < plan.stages.size(); ++i) {
-    const wire::ShardPlan& shard = *plan.stages[i].shard;
+  for (size_t i = 0; i < group.size(); ++i) {
+    const wire::ShardPlan& shard = *plan.stages[group.begin + i].shard;
     parts = std::max<uint64_t>(parts, trees.MostParts(i));
     vocab = std::max<uint64_t>(vocab, shard.vocab_end - shard.vocab_begin);
   }
@@ -61,15 +64,17 @@ uint64_t MostShardFloats(const wire::Plan& plan, const model::ModelConfig& confi
   return std::max(parts * plan.chunk * (config.width + low_rank), backend::kLogitRows * logits);
 }
 
-ShardGroup::ShardGroup(const wire::Plan& plan, uint32_t own, const model::ModelConfig& config,
+ShardGroup::ShardGroup(const wire::Plan& plan, uint32_t stage, const model::ModelConfig& config,
                        std::vector<DataLink*> links, const StageTimers& timers)
     : plan_(plan),
-      own_(own),
+      group_(wire::GroupOf(plan, stage)),
+      own_(stage - group_.begin),
+      sends_states_(wire::IsHybrid(plan)),
       links_(std::move(links)),
       timers_(timers),
-      trees_(TreesOf(plan, config)),
-      microseconds_(plan.stages.size(), 0) {
-  CHECK_EQ(links_.size(), plan_.stages.size());
+      trees_(TreesOf(plan, group_, config)),
+      microseconds_(group_.size(), 0) {
+  CHECK_EQ(links_.size(), group_.size());
   for (DataLink* link : links_) {
     if (link != nullptr) link->SetSpin(timers_.sum_spin);
   }
@@ -96,8 +101,8 @@ void ShardGroup::Begin(uint64_t step) {
 
 std::vector<wire::StageTime> ShardGroup::Times() const {
   std::vector<wire::StageTime> times;
-  for (size_t i = 0; i < plan_.stages.size(); ++i) {
-    const wire::StagePlan& stage = plan_.stages[i];
+  for (size_t i = 0; i < group_.size(); ++i) {
+    const wire::StagePlan& stage = StageOf(i);
     const uint64_t own = Microseconds(computed_ + (sys::Now() - resumed_));
     times.push_back(
         {stage.node, stage.layer_begin, stage.layer_end, i == own_ ? own : microseconds_[i]});
@@ -160,11 +165,13 @@ Result<std::span<const float>> ShardGroup::ReceivePartials(size_t shard, size_t 
 }
 
 uint32_t ShardGroup::VocabOf(size_t shard) const {
-  const wire::ShardPlan& plan = *plan_.stages[shard].shard;
+  const wire::ShardPlan& plan = *StageOf(shard).shard;
   return plan.vocab_end - plan.vocab_begin;
 }
 
-Result<void> ShardGroup::AskLogits(size_t first, size_t count, uint32_t best) {
+Result<void> ShardGroup::AskLogits(size_t first, size_t count, uint32_t best,
+                                   std::span<const float> states) {
+  if (!sends_states_) states = {};
   asked_ = {.plan = plan_.id,
             .step = step_,
             .first = static_cast<uint32_t>(first),
@@ -172,7 +179,7 @@ Result<void> ShardGroup::AskLogits(size_t first, size_t count, uint32_t best) {
             .best = best};
   for (size_t shard = 0; shard < links_.size(); ++shard) {
     if (links_[shard] == nullptr || VocabOf(shard) == 0) continue;
-    if (auto sent = links_[shard]->Send(asked_, {}, sys::Now() + timers_.send); !sent) {
+    if (auto sent = links_[shard]->SendFloats(asked_, states, sys::Now() + timers_.send); !sent) {
       lost_ = links_[shard]->peer();
       return sent;
     }
@@ -204,7 +211,7 @@ Result<void> ShardGroup::ReceiveLogits(size_t shard, std::span<float> logits) {
     return Fail(ErrorCode::kCorrupt, "step {}: {} values for the logits of {} rows of {}", step_,
                 values.size(), asked_.count, own);
   }
-  const uint32_t begin = plan_.stages[shard].shard->vocab_begin;
+  const uint32_t begin = StageOf(shard).shard->vocab_begin;
   for (size_t i = 0; i < asked_.count; ++i) {
     const auto from = values.subspan(i * sent, sent);
     const auto to = logits.subspan(i * row + begin, own);
@@ -229,13 +236,14 @@ Result<void> ShardGroup::GiveLogits(const wire::LogitsWanted& wanted,
   if (wanted.best != backend::kAllLogits) {
     const size_t own = VocabOf(own_);
     for (size_t i = 0; i < wanted.count; ++i) {
-      AppendBest(logits.subspan(i * own, own), plan_.stages[own_].shard->vocab_begin, wanted.best,
+      AppendBest(logits.subspan(i * own, own), StageOf(own_).shard->vocab_begin, wanted.best,
                  pairs);
     }
     logits = pairs;
   }
-  auto sent = to_lead().SendFloats(answer, logits, sys::Now() + timers_.send);
-  if (!sent) lost_ = to_lead().peer();
+  DataLink& lead = *links_[0];
+  auto sent = lead.SendFloats(answer, logits, sys::Now() + timers_.send);
+  if (!sent) lost_ = lead.peer();
   return sent;
 }
 

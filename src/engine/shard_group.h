@@ -1,6 +1,7 @@
-// The links between the shards of a plan: the lead tells all of them each step, every shard
-// computes its part of each layer, and the sums are exchanged between all, one hop each. Behind
-// them the lead asks for logits, of which each shard has those of its part of the vocabulary.
+// The links between the shards of a group: every shard computes its part of each layer, and the
+// sums are exchanged between all, one hop each. In the lead's group the lead tells the others each
+// step, and behind the sums it asks for logits, of which each shard has those of its part of the
+// vocabulary.
 //
 // Thread: the runner's.
 #pragma once
@@ -16,23 +17,26 @@
 #include "model/config.h"
 #include "sys/system.h"
 #include "wire/messages.h"
+#include "wire/plan.h"
 
 namespace exo::engine {
 
 // What a shard of a plan for this model computes.
 backend::Shard ShardOf(const wire::ShardPlan& plan, const model::ModelConfig& config);
 
-// Values of the largest frame between shards of the plan; `low_rank`: StageWorker::low_rank.
-uint64_t MostShardFloats(const wire::Plan& plan, const model::ModelConfig& config,
+// Values of the largest frame between the shards of this stage's group; `low_rank`:
+// StageWorker::low_rank.
+uint64_t MostShardFloats(const wire::Plan& plan, uint32_t stage, const model::ModelConfig& config,
                          uint32_t low_rank);
 
 class ShardGroup final : public backend::Collective {
  public:
-  // links[i]: to the shard plan.stages[i]; null at `own`. All of it must outlive the object.
-  ShardGroup(const wire::Plan& plan, uint32_t own, const model::ModelConfig& config,
+  // The group of plan.stages[stage]. links[i]: to its shard i; null at the own one. All of it must
+  // outlive the object.
+  ShardGroup(const wire::Plan& plan, uint32_t stage, const model::ModelConfig& config,
              std::vector<DataLink*> links, const StageTimers& timers);
 
-  // To every other shard, before its sums are wanted. Errors: kDisconnected.
+  // To every other shard of the group, before its sums are wanted. Errors: kDisconnected.
   Result<void> Tell(const wire::Message& message, std::span<const float> rows);
   // The sums that follow are those of this step, whose computing begins.
   void Begin(uint64_t step);
@@ -43,12 +47,13 @@ class ShardGroup final : public backend::Collective {
   std::vector<wire::StageTime> Times() const;
   // Errors: kDisconnected, kCorrupt (partials of another step or size), what a shard failed with.
   Result<void> Sum(std::span<const backend::SplitSum> sums) override;
-  Result<void> AskLogits(size_t first, size_t count, uint32_t best) override;
+  Result<void> AskLogits(size_t first, size_t count, uint32_t best,
+                         std::span<const float> states) override;
   Result<void> TakeLogits(std::span<float> logits) override;
-  // Of another shard: its answer to `wanted`, [count][its rows] as it has just computed them.
+  // Of another shard beside the lead: its answer to `wanted`, [count][its rows] as it has just
+  // computed them.
   Result<void> GiveLogits(const wire::LogitsWanted& wanted, std::span<const float> logits);
 
-  DataLink& to_lead() { return *links_[0]; }
   // The shard whose link broke, or zero.
   const NodeId& lost() const { return lost_; }
 
@@ -57,12 +62,15 @@ class ShardGroup final : public backend::Collective {
   Result<DataLink::Frame> Receive(size_t shard);
   Result<std::span<const float>> ReceivePartials(size_t shard, size_t values);
   Result<void> ReceiveLogits(size_t shard, std::span<float> logits);
+  const wire::StagePlan& StageOf(size_t shard) const { return plan_.stages[group_.begin + shard]; }
   uint32_t VocabOf(size_t shard) const;
   // The time until now was spent on computing.
   void Pause() { computed_ += sys::Now() - resumed_; }
 
   const wire::Plan& plan_;
-  const uint32_t own_;
+  const wire::StageGroup group_;
+  const size_t own_;         // of the group's
+  const bool sends_states_;  // other groups have computed what logits are wanted of
   const std::vector<DataLink*> links_;
   const StageTimers& timers_;
   const backend::SplitTrees trees_;

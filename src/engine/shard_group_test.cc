@@ -209,14 +209,16 @@ TEST_F(ShardGroupTest, AnythingButTheNextPartialsEndsTheStep) {
 TEST_F(ShardGroupTest, TheLeadTakesTheLogitsOfTheOthers) {
   const std::vector<float> own = {1, 3, 2, 6, 5, 4};
   constexpr float kNone = -std::numeric_limits<float>::infinity();
+  const std::vector<float> states(kValues);
   ShardGroup lead = GroupOf(0), other = GroupOf(2);
   for (const uint32_t best : {backend::kAllLogits, 1u}) {
     std::vector<float> logits(size_t{2} * 19, 9);
     lead.Begin(7);
-    ASSERT_TRUE(lead.AskLogits(3, 2, best));
+    ASSERT_TRUE(lead.AskLogits(3, 2, best, states));
     EXPECT_EQ(links_[1][0]->Poll(sys::Now(), -1)->event, DataLink::Event::kTimeout);
     const auto asked = links_[2][0]->Poll(sys::Now(), -1).value();
     const auto wanted = std::get<wire::LogitsWanted>(*asked.frame.message);
+    EXPECT_TRUE(asked.frame.tensor.empty()) << "it has computed them itself";
     EXPECT_EQ(wanted, (wire::LogitsWanted{plan_.id, 7, 3, 2, best}));
     ASSERT_TRUE(other.GiveLogits(wanted, own));
     ASSERT_TRUE(lead.TakeLogits(logits));
@@ -235,7 +237,7 @@ TEST_F(ShardGroupTest, AnythingButTheLogitsThatWereAskedForEndsTheStep) {
     std::tie(links_[0][2], links_[2][0]) = TestLink::Pair(Number(0), Number(2));
     ShardGroup lead = GroupOf(0);
     lead.Begin(7);
-    EXPECT_TRUE(lead.AskLogits(3, 1, backend::kAllLogits));
+    EXPECT_TRUE(lead.AskLogits(3, 1, backend::kAllLogits, {}));
     EXPECT_TRUE(links_[2][0]->SendFloats(message, values, {}));
     std::vector<float> logits(19);
     const auto done = lead.TakeLogits(logits);

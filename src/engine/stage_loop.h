@@ -1,10 +1,13 @@
-// The life of a stage that is not the lead: receive a step, compute its rows, send it on. The last
-// stage sends the lead only the rows it asked for.
+// The life of a stage that is not the lead: receive a step, compute its rows, alone or with the
+// other shards of its group, and send it on. The last group sends the lead only the rows it asked
+// for; a shard beside the lead also computes logits of its part of the vocabulary, when the lead
+// asks.
 //
 // Thread: the runner's.
 #pragma once
 
 #include <atomic>
+#include <vector>
 
 #include "backend/backend.h"
 #include "base/result.h"
@@ -18,31 +21,41 @@
 
 namespace exo::engine {
 
-// The data links of a stage; with two stages both are the same object. Of a shard only `shards`.
+// The data links of a stage (wire::RowsFrom, wire::RowsTo); some may be the same object.
 struct Links {
-  DataLink* in = nullptr;
-  DataLink* out = nullptr;
-  ShardGroup* shards = nullptr;
+  DataLink* in = nullptr;  // null: a lead that has rows back from nobody
+  std::vector<DataLink*> out;
+  ShardGroup* shards = nullptr;  // null: it computes its layers alone
+
+  // To all of `out`, until `deadline`. Errors: kDisconnected; `lost` is then who.
+  Result<void> Send(const wire::Message& message, std::span<const std::byte> rows, Time deadline,
+                    NodeId& lost) const;
 };
 
 class StageLoop {
  public:
   StageLoop(const RunnerOptions& options, StageWorker& stage, sys::WakeFd& wake,
-            CancellationSet& cancelled, const Links& links);
+            CancellationSet& cancelled, Links links);
   // Until `stop`, or until a link or the compute fails.
   Result<void> Run(const std::atomic<bool>& stop);
   NodeId lost() const { return lost_; }
 
  private:
+  Result<void> OnFrame(const DataLink::Frame& frame);
   Result<void> OnStep(wire::Step& step, std::span<const std::byte> bytes);
+  Result<void> Compute(wire::Step& step, std::span<const float> rows);
+  Result<void> OnLogitsWanted(const wire::LogitsWanted& wanted, std::span<const float> states);
   Result<void> Send(const wire::Message& message, std::span<const float> rows);
+  void TellFailure(const Error& error);
 
   const RunnerOptions& options_;
   StageWorker& stage_;
   sys::WakeFd& wake_;
   CancellationSet& cancelled_;
-  Links links_;
+  const Links links_;
   CodedRows rows_;
+  const backend::Wanted wanted_;
+  uint64_t step_ = 0;  // that is being computed, or was last
   NodeId lost_;
 };
 

@@ -1,4 +1,4 @@
-// A whole instance of one or two stages in this process, for tests: the engine's threads over the
+// A whole instance of up to four stages in this process, for tests: the engine's threads over the
 // real CPU backend, with fake links and a model in memory.
 #pragma once
 
@@ -189,7 +189,7 @@ class RunnerTest : public testing::Test {
                                                {.plan = plan,
                                                 .stage = i,
                                                 .self = plan.stages[i].node,
-                                                .names = {"one", "two"},
+                                                .names = {"one", "two", "three", "four"},
                                                 .lead = lead_,
                                                 .pages = use_pages_ ? &pages_[i] : nullptr,
                                                 .former = former_,
@@ -267,11 +267,12 @@ class RunnerTest : public testing::Test {
   std::unique_ptr<backend::Backend> backend_ = backend::MakeBackend({.threads = 2}).value();
   std::atomic<int> loads_{0};
   Reports reports_;
-  StageStore stores_[2];
+  static constexpr size_t kMostNodes = 4;
+  StageStore stores_[kMostNodes];
   bool use_pages_ = false;
   LeadOptions lead_ = {};
-  MemoryPages pages_[2];  // the stages' prefix stores
-  MovedPages moved_[2];   // take nothing until they are given a limit
+  MemoryPages pages_[kMostNodes];  // the stages' prefix stores
+  MovedPages moved_[kMostNodes];   // take nothing until they are given a limit
   PlanId former_;
   LoadMoved load_moved_;
   LedSteps led_;

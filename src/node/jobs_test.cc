@@ -19,7 +19,7 @@ TEST(JobsTest, EveryStageThatStopsIsHeardOf) {
     ASSERT_TRUE(jobs.Run(
         Jobs::Class::kJoin, {},
         [may_end](const std::atomic<bool>&) {
-          return may_end.wait_for(std::chrono::seconds(20)) == std::future_status::ready;
+          return may_end.wait_for(std::chrono::seconds(60)) == std::future_status::ready;
         },
         [&](bool ended) {
           heard += ended ? 1 : 0;

@@ -20,7 +20,7 @@ PlanHop HopBetween(const std::vector<cluster::PlanNode>& nodes, const NodeId& fr
           .mbps_back = cluster::Mbps(b, a)};
 }
 
-// Between neighbors and back to the lead, or between all shards; each pair once.
+// Between neighbors and back to the lead, and between all shards of a group; each pair once.
 std::vector<PlanHop> HopsOf(const wire::Plan& plan, const std::vector<cluster::PlanNode>& nodes) {
   std::vector<PlanHop> hops;
   for (size_t s = 0; s < plan.stages.size(); ++s) {
@@ -42,14 +42,18 @@ wire::PlanRival RivalOf(const std::vector<wire::Plan>& plans) {
   for (const wire::Plan& plan : plans) {
     for (const wire::StagePlan& stage : plan.stages) rival.nodes.push_back(stage.node);
   }
-  if (plans.size() == 1 && rival.nodes.size() > 1)
-    rival.split = IsSharded(plans[0]) ? wire::Split::kTensor : wire::Split::kLayer;
+  if (plans.size() > 1) return rival;
+  rival.split = wire::SplitOf(plans[0]);
+  if (rival.split == wire::Split::kHybrid) {
+    for (const wire::StageGroup& group : wire::GroupsOf(plans[0]))
+      rival.groups.push_back(static_cast<uint32_t>(group.size()));
+  }
   return rival;
 }
 
 // The same devices, divided in the same way; replicas have no order.
 bool SamePlacement(const wire::PlanRival& a, const wire::PlanRival& b) {
-  if (a.split != b.split) return false;
+  if (a.split != b.split || a.groups != b.groups) return false;
   return a.split == wire::Split::kAuto ? std::ranges::is_permutation(a.nodes, b.nodes)
                                        : a.nodes == b.nodes;
 }

@@ -131,27 +131,53 @@ class TraceRecord::Writer {
     }
   }
 
+  // Stages [begin, end) that compute the same layers beside each other, so long.
+  struct Group {
+    size_t begin = 0;
+    size_t end = 0;
+    uint64_t computed = 0;
+  };
+  std::vector<Group> Groups() const {
+    std::vector<Group> groups;
+    for (size_t i = 0; i < Stages(); ++i) {
+      const wire::StageTime& stage = leg_->stages[i];
+      const bool joins =
+          i > 0 && stage.layer_begin < stage.layer_end && AreShards({leg_->stages[i - 1], stage});
+      if (!joins) groups.push_back({.begin = i});
+      groups.back().end = i + 1;
+      groups.back().computed = std::max(groups.back().computed, Computed(i));
+    }
+    return groups;
+  }
+
+  uint64_t OwnOf(const Group& group, size_t stage) const {
+    return std::min(Computed(stage), group.computed);
+  }
+
   void WritePipeline() {
-    const size_t stages = Stages();
+    std::vector<Group> groups = Groups();
     uint64_t left = returned_ - begun_;
-    std::vector<uint64_t> computed;
-    for (size_t i = 0; i < stages; ++i) {
-      computed.push_back(std::min(Computed(i), left));
-      left -= computed.back();
+    for (Group& group : groups) {
+      group.computed = std::min(group.computed, left);
+      left -= group.computed;
     }
     // A frame without rows takes its time, too: it counts as one.
     const double forward = step_->times.step_rows + 1.0, back = step_->times.outputs + 1.0;
-    const double all = forward * (static_cast<double>(stages) - 1) + back;
+    const double all = forward * (static_cast<double>(groups.size()) - 1) + back;
     uint64_t at = begun_;
-    for (size_t i = 0; i < stages; ++i) {
-      Add(Kind::kStage, i, at, computed[i]);
-      at += computed[i];
-      if (stages == 1) return;
-      const bool last = i + 1 == stages;
+    for (const Group& group : groups) {
+      for (size_t i = group.begin; i < group.end; ++i) Add(Kind::kStage, i, at, OwnOf(group, i));
+      if (groups.size() == 1) return;
+      const bool last = group.end == Stages();
       const auto wire =
           static_cast<uint64_t>(static_cast<double>(left) * (last ? back : forward) / all);
-      Add(Kind::kWire, i, at, wire).to = NameOf(last ? 0 : i + 1);
-      at += wire;
+      // The others of a group wait for the slowest.
+      for (size_t i = group.begin; i < group.end; ++i) {
+        const uint64_t own = OwnOf(group, i);
+        TraceSpan& span = Add(Kind::kWire, i, at + own, group.computed - own + wire);
+        if (i == group.begin) span.to = NameOf(last ? 0 : group.end);
+      }
+      at += group.computed + wire;
     }
   }
 

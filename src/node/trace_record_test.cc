@@ -83,6 +83,20 @@ TEST(TraceRecordTest, ShardsComputeBesideEachOther) {
                                       "wire a 60+40", "wire b 90+10", "sample a 100+10"}));
 }
 
+// One node, then two shards, of which the slower one is waited for.
+TEST(TraceRecordTest, AGroupIsAStageOfThePipeline) {
+  TraceRecord trace(kStart);
+  cluster::RequestTokens news =
+      News({{.returned_us = 100, .done_us = 110, .rows = 1, .stage_us = {30, 20, 40}}}, 1, 3);
+  news.stages[0].layer_begin = 0, news.stages[0].layer_end = 4;
+  for (size_t i = 1; i < 3; ++i) news.stages[i].layer_begin = 4, news.stages[i].layer_end = 8;
+  trace.AddSteps(news, 0, 1, kStart + microseconds(110));
+  EXPECT_EQ(Lines(trace),
+            (std::vector<std::string>{"token a 0+110", "stage a 0+30", "wire a>b 30+15",
+                                      "stage b 45+20", "stage c 45+40", "wire b>a 65+35",
+                                      "wire c 85+15", "sample a 100+10"}));
+}
+
 TEST(TraceRecordTest, OneDeviceHasNoWire) {
   TraceRecord trace(kStart);
   trace.AddSteps(News({{.returned_us = 100, .done_us = 130, .rows = 8, .stage_us = {100}}}, 1, 1),

@@ -114,8 +114,9 @@ Parsed<wire::Split> ReadSplit(const Json& body) {
       std::ranges::find(wire::kSplitNames, split->is_string() ? split->get<std::string>() : "");
   if (name == wire::kSplitNames.end()) {
     return BadValue("split",
-                    "'split' must be \"auto\", \"layer\" (layers over all devices) or "
-                    "\"tensor\" (each layer over all devices)");
+                    "'split' must be \"auto\", \"layer\" (layers over all devices), "
+                    "\"tensor\" (each layer over all devices) or \"hybrid\" (layers over groups "
+                    "of devices)");
   }
   return static_cast<wire::Split>(name - wire::kSplitNames.begin());
 }

@@ -51,6 +51,7 @@ TEST(RequestFieldsTest, ASplitIsNamedOrSpread) {
   EXPECT_EQ(ReadSplit({{"split", "auto"}}), wire::Split::kAuto);
   EXPECT_EQ(ReadSplit({{"split", "tensor"}, {"spread", false}}), wire::Split::kTensor);
   EXPECT_EQ(ReadSplit({{"split", "layer"}}), wire::Split::kLayer);
+  EXPECT_EQ(ReadSplit({{"split", "hybrid"}}), wire::Split::kHybrid);
   EXPECT_EQ(ReadSplit({{"spread", true}}), wire::Split::kLayer);
   for (const Json& body : {Json{{"split", "rows"}}, Json{{"split", true}},
                            Json{{"split", "layer"}, {"spread", true}}}) {

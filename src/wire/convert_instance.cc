@@ -129,7 +129,7 @@ Offset<fb::Expectation> WriteExpectation(Builder& b, const Expectation& value) {
 }
 void ReadExpectation(Reader& r, const fb::Expectation* from, Expectation& to) {
   if (from == nullptr) return;
-  r.Enum(from->basis(), PlanBasis::kReplicas, PlanBasis::kUnknown, to.basis);
+  r.Enum(from->basis(), PlanBasis::kFasterHybrid, PlanBasis::kUnknown, to.basis);
   r.Finite(from->decode_tokens_per_second(), to.decode_tokens_per_second, "tokens per second");
   r.Finite(from->prefill_tokens_per_second(), to.prefill_tokens_per_second, "tokens per second");
   r.Finite(from->ttft_ms(), to.ttft_ms, "ttft_ms");
@@ -143,15 +143,17 @@ void ReadExpectation(Reader& r, const fb::Expectation* from, Expectation& to) {
 Offset<fb::PlanRival> WriteRival(Builder& b, const PlanRival& value) {
   const auto nodes = b.CreateVectorOfStructs(reinterpret_cast<const fb::Id32*>(value.nodes.data()),
                                              std::min<size_t>(value.nodes.size(), kMaxStages));
-  return fb::CreatePlanRival(b, nodes, static_cast<uint8_t>(value.split),
-                             static_cast<uint8_t>(value.fate), value.decode_tokens_per_second,
-                             value.total_tokens_per_second, value.ttft_ms, Fb(value.short_of),
-                             value.needed, value.available, static_cast<uint8_t>(value.use));
+  const auto groups =
+      b.CreateVector(value.groups.data(), std::min<size_t>(value.groups.size(), kMaxStages));
+  return fb::CreatePlanRival(
+      b, nodes, static_cast<uint8_t>(value.split), static_cast<uint8_t>(value.fate),
+      value.decode_tokens_per_second, value.total_tokens_per_second, value.ttft_ms,
+      Fb(value.short_of), value.needed, value.available, static_cast<uint8_t>(value.use), groups);
 }
 void ReadRival(Reader& r, const fb::PlanRival& from, PlanRival& to) {
   r.List(from.nodes(), to.nodes, "nodes", kMaxStages,
          [&](const fb::Id32& one, NodeId& value) { r.Id(&one, value); });
-  r.Enum(from.split(), Split::kTensor, Split::kAuto, to.split);
+  r.Enum(from.split(), Split::kHybrid, Split::kAuto, to.split);
   r.Enum(from.fate(), RivalFate::kTooFewParts, RivalFate::kUnspecified, to.fate);
   r.Finite(from.decode_tokens_per_second(), to.decode_tokens_per_second, "tokens per second");
   r.Finite(from.total_tokens_per_second(), to.total_tokens_per_second, "tokens per second");
@@ -160,6 +162,7 @@ void ReadRival(Reader& r, const fb::PlanRival& from, PlanRival& to) {
   to.needed = from.needed();
   to.available = from.available();
   ReadUse(r, from.use(), to.use);
+  r.Scalars(from.groups(), to.groups, "groups", kMaxStages);
 }
 
 Offset<fb::PlannedReplica> WriteReplica(Builder& b, const PlannedReplica& value) {
@@ -317,7 +320,7 @@ void Read(Reader& r, const fb::DesiredUpdate& from, DesiredUpdate& to) {
            ReadTime(r, one.version(), value.version);
            // A state that is not known neither loads nor ends anything.
            r.Enum(one.state(), DesiredState::kRunning, DesiredState::kOnDemand, value.state);
-           r.Enum(one.split(), Split::kTensor, Split::kAuto, value.split);
+           r.Enum(one.split(), Split::kHybrid, Split::kAuto, value.split);
            value.context = one.context();
            value.kv_type = one.kv_type();
            ReadAdapters(r, one.adapters(), value.adapters);
@@ -358,7 +361,7 @@ Offset<fb::EnsureInstance> Write(Builder& b, const EnsureInstance& value) {
 }
 void Read(Reader& r, const fb::EnsureInstance& from, EnsureInstance& to) {
   r.Id(from.model(), to.model);
-  r.Enum(from.split(), Split::kTensor, Split::kAuto, to.split);
+  r.Enum(from.split(), Split::kHybrid, Split::kAuto, to.split);
   to.context = from.context();
   to.kv_type = from.kv_type();
   ReadTime(r, from.known(), to.known);
@@ -391,7 +394,7 @@ Offset<fb::PlanRequest> Write(Builder& b, const PlanRequest& value) {
 void Read(Reader& r, const fb::PlanRequest& from, PlanRequest& to) {
   to.ticket = from.ticket();
   r.Id(from.model(), to.model);
-  r.Enum(from.split(), Split::kTensor, Split::kAuto, to.split);
+  r.Enum(from.split(), Split::kHybrid, Split::kAuto, to.split);
   to.context = from.context();
   to.kv_type = from.kv_type();
   ReadAdapters(r, from.adapters(), to.adapters);

@@ -310,8 +310,9 @@ enum class Codec : uint8_t { kF32 = 0, kF16 = 1, kInt8 = 2, kInt4 = 3 };
 
 // One model placed on one or more nodes. stages[0].node is the lead: it holds embedding and output.
 // A stage may be empty only at the lead (layer_begin == layer_end) when the lead computes no
-// layers. Shards, if any, are all stages: each of all layers, together all heads and columns, in
-// order.
+// layers. Neighbors that are shards of the same layers are a group, which computes them together:
+// its shards have all heads, columns and experts between them, in order. The output matrix is
+// divided over the lead's group.
 struct Plan {
   PlanId id;  // hash of everything below (wire/plan.h)
   ModelId model;
@@ -443,6 +444,7 @@ enum class Split : uint8_t {
   kAuto = 0,    // as the planner finds best
   kLayer = 1,   // layers over every node
   kTensor = 2,  // each layer over every node
+  kHybrid = 3,  // layers over groups of nodes, each layer over all of its group
 };
 // What a placement should be good at.
 enum class Use : uint8_t {
@@ -461,6 +463,8 @@ enum class PlanBasis : uint8_t {
   kFasterTensor = 5,  // each layer over several nodes, predicted faster than any one of them
   kFasterLayers = 6,  // layers over several nodes, likewise
   kReplicas = 7,      // the whole model on several nodes: more tokens of many answers in all
+  kHybrid = 8,        // layers over groups of nodes, as asked
+  kFasterHybrid = 9,  // likewise, predicted faster than any one node
 };
 struct Expectation {
   PlanBasis basis = PlanBasis::kUnknown;
@@ -613,6 +617,8 @@ struct PlanRival {
   uint64_t needed = 0;
   uint64_t available = 0;
   Use use = Use::kAuto;  // by which figure it was compared
+  // Of a hybrid: how many of the nodes each group has, in order.
+  std::vector<uint32_t> groups;
   friend bool operator==(const PlanRival&, const PlanRival&) = default;
 };
 struct PlannedReplica {
@@ -980,8 +986,9 @@ struct Partials {
   friend bool operator==(const Partials&, const Partials&) = default;
 };
 
-// The lead to the other shards of a plan, behind a step: logits of its output rows [first, first +
-// count) are wanted now, or `best` of each row and shard if it is not zero.
+// The lead to the other shards of its group, behind a step: logits of its output rows [first, first
+// + count) are wanted now, or `best` of each row and shard if it is not zero. Where other groups
+// have computed the last layers, these rows follow the metadata, [count][width] f32.
 struct LogitsWanted {
   PlanId plan;
   uint64_t step = 0;

@@ -69,8 +69,8 @@ const char* FaultOf(const ShardPlan& own, const ShardPlan& before, bool mixture)
   return nullptr;
 }
 
-// Of a plan whose first stage is a shard: what is the model's is checked where it is known.
-Result<void> CheckShards(const Plan& plan) {
+// Of a group of shards: what is the model's is checked where it is known.
+Result<void> CheckShards(const Plan& plan, const StageGroup& group) {
   const auto fail = [](size_t stage, const char* what) {
     return Fail(ErrorCode::kInvalid, "plan: shard {} {}", stage, what);
   };
@@ -78,17 +78,15 @@ Result<void> CheckShards(const Plan& plan) {
     return Fail(ErrorCode::kInvalid, "plan: shards exchange sums as f32 only, not as {}",
                 NameOf(plan.codec));
   }
-  const bool mixture = plan.stages.back().shard && plan.stages.back().shard->expert_end > 0;
+  const bool mixture = plan.stages[group.end - 1].shard->expert_end > 0;
   ShardPlan before;
-  for (size_t i = 0; i < plan.stages.size(); ++i) {
-    const StagePlan& stage = plan.stages[i];
-    if (!stage.shard) return fail(i, "is a stage of layers");
-    if (stage.layer_begin != 0 || stage.layer_end != plan.layers)
-      return fail(i, "does not hold all layers");
-    const ShardPlan& own = *stage.shard;
-    if (own.HasHeads() != plan.stages[0].shard->HasHeads())
+  for (size_t i = group.begin; i < group.end; ++i) {
+    const ShardPlan& own = *plan.stages[i].shard;
+    if (own.HasHeads() != plan.stages[group.begin].shard->HasHeads())
       return fail(i, "names query heads where another one does not");
     if (const char* fault = FaultOf(own, before, mixture)) return fail(i, fault);
+    if (group.begin > 0 && own.vocab_end > 0)
+      return fail(i, "has a part of the vocabulary and is not in the lead's group");
     before = own;
   }
   return {};
@@ -118,19 +116,17 @@ Result<void> CheckStreamed(const Plan& plan) {
 
 Result<void> CheckStages(const Plan& plan) {
   TRY(CheckNodes(plan));
-  if (IsSharded(plan)) return CheckShards(plan);
   uint32_t next = 0;
-  for (size_t i = 0; i < plan.stages.size(); ++i) {
-    const StagePlan& stage = plan.stages[i];
-    if (stage.shard)
-      return Fail(ErrorCode::kInvalid, "plan: stage {} is a shard behind a stage of layers", i);
-    const bool may_be_empty = i == 0;
+  for (const StageGroup& group : GroupsOf(plan)) {
+    const StagePlan& stage = plan.stages[group.begin];
+    const bool may_be_empty = group.begin == 0 && !stage.shard;
     if (stage.layer_begin != next || stage.layer_end < stage.layer_begin ||
         stage.layer_end > plan.layers || (stage.layer_end == stage.layer_begin && !may_be_empty)) {
       return Fail(ErrorCode::kInvalid,
-                  "plan: stage {} holds layers [{}, {}), expected them from {} of {}", i,
+                  "plan: stage {} holds layers [{}, {}), expected them from {} of {}", group.begin,
                   stage.layer_begin, stage.layer_end, next, plan.layers);
     }
+    if (stage.shard) TRY(CheckShards(plan, group));
     next = stage.layer_end;
   }
   if (next != plan.layers) {
@@ -255,13 +251,55 @@ WireLoss LossOf(const Plan& plan) {
   return loss;
 }
 
-std::vector<size_t> ConnectsTo(const Plan& plan, size_t stage) {
-  const size_t count = plan.stages.size();
+StageGroup GroupOf(const Plan& plan, size_t stage) {
+  const auto joins = [&](size_t i) {
+    const StagePlan &a = plan.stages[i - 1], &b = plan.stages[i];
+    return a.shard && b.shard && a.layer_begin == b.layer_begin && a.layer_end == b.layer_end;
+  };
+  StageGroup group{stage, stage + 1};
+  while (group.begin > 0 && joins(group.begin)) --group.begin;
+  while (group.end < plan.stages.size() && joins(group.end)) ++group.end;
+  return group;
+}
+
+std::vector<StageGroup> GroupsOf(const Plan& plan) {
+  std::vector<StageGroup> groups;
+  for (size_t i = 0; i < plan.stages.size(); i = groups.back().end)
+    groups.push_back(GroupOf(plan, i));
+  return groups;
+}
+
+Split SplitOf(const Plan& plan) {
+  if (plan.stages.size() < 2) return Split::kAuto;
+  if (!HasShards(plan)) return Split::kLayer;
+  return IsHybrid(plan) ? Split::kHybrid : Split::kTensor;
+}
+
+std::vector<size_t> RowsTo(const Plan& plan, size_t stage) {
+  const StageGroup own = GroupOf(plan, stage);
+  const size_t member = stage - own.begin;
+  if (own.end == plan.stages.size())
+    return own.begin > 0 && member == 0 ? std::vector<size_t>{0} : std::vector<size_t>{};
+  const StageGroup next = GroupOf(plan, own.end);
   std::vector<size_t> to;
-  if (IsSharded(plan)) {
-    for (size_t i = stage + 1; i < count; ++i) to.push_back(i);
-  } else if (count > 2 || (count == 2 && stage == 0)) {
-    to.push_back((stage + 1) % count);
+  for (size_t i = member; i < next.size(); i += own.size()) to.push_back(next.begin + i);
+  return to;
+}
+
+size_t RowsFrom(const Plan& plan, size_t stage) {
+  const StageGroup own = GroupOf(plan, stage);
+  if (stage == 0) return GroupOf(plan, plan.stages.size() - 1).begin;
+  if (own.begin == 0) return 0;
+  const StageGroup before = GroupOf(plan, own.begin - 1);
+  return before.begin + (stage - own.begin) % before.size();
+}
+
+std::vector<size_t> ConnectsTo(const Plan& plan, size_t stage) {
+  std::vector<size_t> to;
+  for (size_t i = stage + 1; i < GroupOf(plan, stage).end; ++i) to.push_back(i);
+  for (const size_t next : RowsTo(plan, stage)) {
+    // The last group returns rows to the lead on the link that the lead has sent them on.
+    if (next > stage || RowsFrom(plan, stage) != next) to.push_back(next);
   }
   return to;
 }
@@ -298,7 +336,9 @@ std::string DescribeStage(const Plan& plan, int stage) {
   if (part.layer_begin == part.layer_end)
     return fmt::format("embedding and output of {}", plan.model_name);
   if (part.shard) {
-    return fmt::format("a part of every layer{} of {}", lead, plan.model_name);
+    const bool all = part.layer_begin == 0 && part.layer_end == plan.layers;
+    const std::string layers = all ? "every layer" : LayersText(part.layer_begin, part.layer_end);
+    return fmt::format("a part of {}{} of {}", layers, lead, plan.model_name);
   }
   if (part.layer_begin + 1 == part.layer_end)
     return fmt::format("layer {}{} of {}", part.layer_begin, lead, plan.model_name);

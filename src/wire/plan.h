@@ -35,7 +35,8 @@ inline std::string_view NameOf(Codec codec) {
   return kCodecNames[static_cast<size_t>(codec)];
 }
 // By Split.
-inline constexpr std::array<std::string_view, 3> kSplitNames = {"auto", "layer", "tensor"};
+inline constexpr std::array<std::string_view, 4> kSplitNames = {"auto", "layer", "tensor",
+                                                                "hybrid"};
 // By Use.
 inline constexpr std::array<std::string_view, 4> kUseNames = {"auto", "latency", "throughput",
                                                               "prompts"};
@@ -70,10 +71,27 @@ std::vector<uint32_t> StreamedLayers(const StagePlan& stage);
 // How many the whole plan has.
 uint32_t StreamedLayersOf(const Plan& plan);
 
-// Whether its stages are shards of a tensor split.
-inline bool IsSharded(const Plan& plan) {
-  return !plan.stages.empty() && plan.stages[0].shard.has_value();
+// Stages [begin, end) that compute the same layers: one, or the shards of a tensor split.
+struct StageGroup {
+  size_t begin = 0;
+  size_t end = 0;
+  size_t size() const { return end - begin; }
+  bool Has(size_t stage) const { return begin <= stage && stage < end; }
+  friend bool operator==(const StageGroup&, const StageGroup&) = default;
+};
+// In the order of their layers.
+std::vector<StageGroup> GroupsOf(const Plan& plan);
+StageGroup GroupOf(const Plan& plan, size_t stage);
+// Whether some of its layers are divided over several nodes.
+inline bool HasShards(const Plan& plan) {
+  return std::ranges::any_of(plan.stages, [](const StagePlan& s) { return s.shard.has_value(); });
 }
+// Layers over groups, of which one at least is of several nodes.
+inline bool IsHybrid(const Plan& plan) {
+  return HasShards(plan) && GroupsOf(plan).size() > 1;
+}
+// How it is divided; auto: one node has it all.
+Split SplitOf(const Plan& plan);
 // Where the rows of a plan lose bits, in the order of its layers: two plans with the same losses
 // compute the same bits, whatever devices they are of. None: every bit is that of one device.
 struct WireLoss {
@@ -83,8 +101,16 @@ struct WireLoss {
 };
 WireLoss LossOf(const Plan& plan);
 
-// The stages to which `stage` opens data links. Of a pipeline each connects to the next one and the
-// last one to the lead, two share one link that the lead opens; of shards each to all behind it.
+// The stages to which `stage` sends the rows of a step that it has computed. All shards of a group
+// have them: each sends them to its part of the next group, one hop, and the first one of the last
+// group returns them to the lead. Of the only group nobody sends any.
+std::vector<size_t> RowsTo(const Plan& plan, size_t stage);
+// The stage from which it has the rows of a step: shards beside the lead have those from there, and
+// the lead has them back from the last group, which may be itself.
+size_t RowsFrom(const Plan& plan, size_t stage);
+
+// The stages to which `stage` opens data links: to where its rows go, and to all shards of its
+// group behind it. Two stages share one, that the first of them opens.
 std::vector<size_t> ConnectsTo(const Plan& plan, size_t stage);
 // Those that open one to it.
 std::vector<size_t> ConnectedFrom(const Plan& plan, size_t stage);

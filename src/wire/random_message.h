@@ -134,11 +134,11 @@ class RandomMessage {
         v.kv_pages, v.chunk, v.kv_type, v.adapters, v.draft, v.codec);
   }
   void Fill(Reason& v) { FillEnum(v, Reason::kMoved); }
-  void Fill(PlanBasis& v) { FillEnum(v, PlanBasis::kReplicas); }
+  void Fill(PlanBasis& v) { FillEnum(v, PlanBasis::kFasterHybrid); }
   void Fill(Codec& v) { FillEnum(v, Codec::kInt4); }
   void Fill(Use& v) { FillEnum(v, Use::kPrompts); }
   void Fill(RivalFate& v) { FillEnum(v, RivalFate::kTooFewParts); }
-  void Fill(Split& v) { FillEnum(v, Split::kTensor); }
+  void Fill(Split& v) { FillEnum(v, Split::kHybrid); }
   void Fill(DesiredState& v) { FillEnum(v, DesiredState::kRunning); }
   void Fill(Cause& v) { All(v.reason, v.code, v.node, v.needed, v.available, v.budget, v.detail); }
   void Fill(Expectation& v) {
@@ -164,7 +164,7 @@ class RandomMessage {
   }
   void Fill(PlanRival& v) {
     All(v.nodes, v.split, v.fate, v.decode_tokens_per_second, v.total_tokens_per_second, v.ttft_ms,
-        v.short_of, v.needed, v.available, v.use);
+        v.short_of, v.needed, v.available, v.use, v.groups);
   }
   void Fill(PlannedReplica& v) { All(v.plan, v.expected); }
   void Fill(PlanReply& v) {

@@ -155,6 +155,30 @@ def test_each_layer_over_two_nodes(exo):
         assert [s["node"] for s in event["exo"]["stages"]][-1] == survivor.name, event["exo"]
 
 
+def test_layers_over_groups_of_nodes(exo):
+    """One node and two that share their layers: the text of one node, also when one of the two is lost in the middle."""
+    ask = {**LONG, "max_tokens": 400, "seed": 7}
+    with cluster(exo, 3) as nodes:
+        alone = nodes[0].api.post("/v1/completions", ask)[1]
+        assert len(alone["exo"]["stages"]) == 1
+        assert nodes[0].api.post("/v1/internal/unload", {"model": "exo-tiny"})[0] == 200
+        status, plan = nodes[0].api.post("/v1/internal/load", {"model": "exo-tiny", "split": "hybrid"})
+        assert status == 200 and plan["reason"].startswith("layers over groups of nodes, as asked: "), plan
+        shards = [stage for stage in plan["stages"] if "kv_heads" in stage]
+        assert len(plan["stages"]) == 3 and len(shards) == 2, plan
+        assert shards[0]["layer_begin"] == shards[1]["layer_begin"] and shards[0]["layer_end"] == shards[1]["layer_end"], plan
+        assert shards[0]["kv_heads"][1] == shards[1]["kv_heads"][0], plan
+        answer = nodes[1].api.post("/v1/completions", ask)[1]
+        assert answer["choices"][0]["text"] == alone["choices"][0]["text"]
+        assert len(answer["exo"]["stages"]) == 3, answer["exo"]
+        a_request_is_traced(nodes[1], {"n1", "n2", "n3"})
+        victim = next(n for n in nodes if n.name == shards[1]["node"])
+        survivor = next(n for n in nodes if n is not victim)
+        text, event, _ = killed_in_mid_answer(survivor, victim, ask)
+        assert text == alone["choices"][0]["text"], (text, alone)
+        assert victim.name not in [s["node"] for s in event["exo"]["stages"]], event["exo"]
+
+
 def test_each_layer_of_a_mixture_over_three_nodes(exo):
     """16 experts and 2 KV heads over 3 nodes: whole experts each, and cuts through the groups of the KV heads."""
     with tempfile.TemporaryDirectory(prefix="exo-mixture-") as folder, cluster(exo, 3) as nodes:

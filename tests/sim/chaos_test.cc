@@ -49,7 +49,9 @@ void World::Work() {
   if (dice < 25) {
     const bool splits = Chance(0.3);
     const bool many = Chance(0.4);
-    const auto split = next_ticket_ % 2 == 0 ? wire::Split::kLayer : wire::Split::kTensor;
+    constexpr wire::Split kSplits[] = {wire::Split::kLayer, wire::Split::kTensor,
+                                       wire::Split::kHybrid};
+    const wire::Split split = kSplits[next_ticket_ % std::size(kSplits)];
     Ask(node, EnsureModel{.ticket = next_ticket_++,
                           .model = model.id,
                           .split = splits ? split : wire::Split::kAuto,

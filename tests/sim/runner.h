@@ -1,7 +1,7 @@
 // One instance on one simulated node: the real StageMachine and LeadMachine over the fake model, as
-// the stage thread of a real node drives them. Shards of a tensor split compute all layers here,
-// each with KV of its own, and the lead goes on when all have said the same: what their sums do to
-// bits is tested elsewhere, that they never part ways is tested here.
+// the stage thread of a real node drives them. Shards of a group compute all of its layers here,
+// each with KV of its own, and the lead goes on when all of the last group have said the same: what
+// their sums do to bits is tested elsewhere, that they never part ways is tested here.
 #pragma once
 
 #include <algorithm>
@@ -87,7 +87,7 @@ class Runner {
     if (stage != 0) return;
     lead_ = std::make_unique<LeadMachine>(
         LeadOptions{.plan = plan_.id,
-                    .stages = sharded() ? 1 : static_cast<uint32_t>(plan_.stages.size()),
+                    .stages = static_cast<uint32_t>(wire::GroupsOf(plan_).size()),
                     .context = plan_.context,
                     .pages = Pages(plan_),
                     .window = Window(plan_),
@@ -97,10 +97,10 @@ class Runner {
                     .chunk = kSimChunk,
                     .queue_limit = 4,
                     .plant_no_gap_check = bugs.no_gap_check,
-                    .prefix_store = !sharded(),
+                    .prefix_store = !HasShards(plan_),
                     .scope = ScopeOf({.model = plan_.model}),
                     .least_restored = 1 + plan_.id.bytes[2] % 8u,
-                    .former = sharded() ? PlanId{} : former});
+                    .former = HasShards(plan_) ? PlanId{} : former});
     for (const auto& [key, text] : disk_.texts) {
       if (text.scope == lead_->options().scope) lead_->AddStored(key, text.parent, text.tokens);
     }
@@ -113,7 +113,7 @@ class Runner {
   // What a stage leaves of the requests in work when its plan moves.
   void Leave(const std::function<void(const MovedPageName& name, uint32_t layer,
                                       std::vector<uint64_t> entries)>& put) {
-    if (sharded()) return;
+    if (HasShards(plan_)) return;
     for (const StageMachine::Left& left : machine_.Leave()) {
       for (uint32_t first = 0; first < left.length; first += kSimPage) {
         const uint32_t count = std::min(kSimPage, left.length - first);
@@ -161,7 +161,7 @@ class Runner {
     if (failed_ || frame.to_lead != (index_ == 0)) return;
     if (frame.to_lead) {
       if (frame.step.plan != plan_.id && !no_fence_) return;
-      return sharded() ? OnShard(frame, now) : OnOutputs(frame, now);
+      return OnReturned(frame, now);
     }
     Compute(std::move(frame));
   }
@@ -197,16 +197,17 @@ class Runner {
       for (const LeadItem& item : step->items) {
         for (const TokenId token : item.tokens) frame.hidden.push_back(Embed(token));
       }
-      for (size_t i = 1; sharded() && i < plan_.stages.size(); ++i)
-        outputs_.send(plan_.stages[i].node, frame);
+      for (size_t i = 1; i < group().end; ++i) outputs_.send(plan_.stages[i].node, frame);
       Compute(std::move(frame));
     }
   }
 
-  bool sharded() const { return IsSharded(plan_); }
+  wire::StageGroup group() const { return wire::GroupOf(plan_, index_); }
 
-  // The rows of one shard: as those of all others.
-  void OnShard(const DataFrame& frame, Time now) {
+  // The rows of one of the last group: as those of all others.
+  void OnReturned(const DataFrame& frame, Time now) {
+    const size_t shards = wire::GroupOf(plan_, plan_.stages.size() - 1).size();
+    if (shards == 1) return OnOutputs(frame, now);
     if (frame.step.step != shards_step_) {
       if (frame.step.step < shards_step_) return;  // sent twice
       shards_step_ = frame.step.step;
@@ -223,7 +224,7 @@ class Runner {
                                   cancelled(frame.step) != cancelled(shards_rows_.step)))
       return outputs_.broken("two shards computed different rows");
     shards_rows_ = frame;
-    if (shards_done_.insert(frame.from).second && shards_done_.size() == plan_.stages.size())
+    if (shards_done_.insert(frame.from).second && shards_done_.size() == shards)
       OnOutputs(frame, now);
   }
 
@@ -243,17 +244,19 @@ class Runner {
       if (frame.step.items[i].cancelled && after[i] > before[i])
         return outputs_.broken("rows that nobody computed were committed");
     }
-    const bool last = sharded() || index_ + 1 == plan_.stages.size();
-    if (last) {
-      std::vector<uint64_t> rows;
-      for (const uint32_t output : work->output_rows) {
-        if (!frame.hidden.empty()) rows.push_back(frame.hidden[output]);
-      }
-      frame.hidden = std::move(rows);
-      frame.to_lead = true;
-      frame.from = index_;
+    if (group().end < plan_.stages.size()) {
+      for (const size_t next : wire::RowsTo(plan_, index_))
+        outputs_.send(plan_.stages[next].node, frame);
+      return;
     }
-    outputs_.send(plan_.stages[last ? 0 : index_ + 1].node, std::move(frame));
+    std::vector<uint64_t> rows;
+    for (const uint32_t output : work->output_rows) {
+      if (!frame.hidden.empty()) rows.push_back(frame.hidden[output]);
+    }
+    frame.hidden = std::move(rows);
+    frame.to_lead = true;
+    frame.from = index_;
+    outputs_.send(plan_.stages[0].node, std::move(frame));
   }
 
   std::vector<uint32_t> Lengths(const wire::Step& step) const {
@@ -323,7 +326,8 @@ class Runner {
     for (const auto& open : work.open) model_.Open(open.sequence);
     RestorePages(work, frame.step);
     for (const RequestId& request : frame.step.close) cancelled_.erase(request);
-    bool wanted = work.segments.empty() || sharded();  // shards compute a step to its end
+    // Shards compute a step to its end.
+    bool wanted = work.segments.empty() || plan_.stages[index_].shard.has_value();
     for (const wire::StepItem& item : frame.step.items) {
       const auto stale = stale_.find(item.request);
       wanted |= !cancelled_.contains(item.request) &&
@@ -414,7 +418,7 @@ class Runner {
   PageDisk& disk_;  // of the node
   bool failed_ = false;
   RunnerOutputs outputs_;
-  // Of shards, at the lead: what they have said of the latest step.
+  // At the lead: what the shards of the last group have said of the latest step.
   uint64_t shards_step_ = 0;
   std::set<uint32_t> shards_done_;
   DataFrame shards_rows_;

@@ -36,6 +36,7 @@ struct SimResult {
   uint64_t requests = 0, completed = 0, failed = 0, cancelled = 0;
   uint64_t tokens = 0;
   uint64_t placed = 0;                    // StartServing at leads
+  uint64_t hybrids = 0;                   // of them of plans over groups
   uint64_t moved = 0;                     // stages of plans that made way for better ones
   uint64_t replicas = 0;                  // beyond a model's first, at the end
   uint64_t adopted = 0;                   // instances that run without their first owner at the end
@@ -70,5 +71,7 @@ SimResult SimulateMoves(uint64_t seed);
 // A model that runs several times, whose devices but the first, which asks, are lost and come back
 // one after the other: no request may fail.
 SimResult SimulateReplicas(uint64_t seed);
+// Likewise layers over groups of devices.
+SimResult SimulateHybrids(uint64_t seed);
 
 }  // namespace exo::sim

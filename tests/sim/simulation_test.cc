@@ -141,6 +141,23 @@ TEST(ReplicasTest, NoAnswerIsLostWithAReplica) {
   EXPECT_GT(total.replicas, 12u);
 }
 
+TEST(HybridsTest, NoAnswerIsLostWithAMemberOfAGroup) {
+  SimResult total;
+  for (uint64_t seed = 1; seed <= 12; ++seed) {
+    const SimResult result = SimulateHybrids(seed);
+    ASSERT_EQ(result.failure, "") << seed;
+    ASSERT_EQ(result.failed, 0u) << seed << ": " << result.last_error;
+    total.completed += result.completed;
+    total.crashes += result.crashes;
+    total.hybrids += result.hybrids;
+  }
+  printf("%lu answers, %lu devices lost, %lu plans over groups\n", total.completed, total.crashes,
+         total.hybrids);
+  EXPECT_GT(total.completed, 500u);
+  EXPECT_GT(total.crashes, 40u);
+  EXPECT_GT(total.hybrids, 12u);
+}
+
 // How many seeds until a planted bug is found; 0: not within `most`.
 uint64_t SeedsToFind(SimOptions options, uint64_t most = 1000) {
   for (uint64_t seed = 1; seed <= most; ++seed) {

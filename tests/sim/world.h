@@ -60,7 +60,7 @@ class World {
   SimResult Run();
   SlowResult RunSlowStage(const SlowStage& slow);
   SimResult RunMoves();
-  SimResult RunReplicas();
+  SimResult RunLosses(wire::Split split, wire::Use use);
 
  private:
   // ---- event queue ----

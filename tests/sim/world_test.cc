@@ -262,7 +262,10 @@ void World::StartLoading(Node& node, const StartLoad& load) {
 }
 
 void World::StartRunner(Node& node, const StartServing& serving) {
-  if (serving.stage == 0) ++result_.placed;
+  if (serving.stage == 0) {
+    ++result_.placed;
+    result_.hybrids += IsHybrid(serving.plan);
+  }
   Node* const at = &node;
   RunnerOutputs outputs{
       .send = [this, at](const NodeId& to,
@@ -420,7 +423,8 @@ void World::StartCalm(wire::Split split, wire::Use use) {
 SimResult World::RunMoves() {
   timers_.drift = std::chrono::seconds(2);
   timers_.move_again = std::chrono::seconds(5);
-  constexpr wire::Split kSplits[] = {wire::Split::kAuto, wire::Split::kLayer, wire::Split::kTensor};
+  constexpr wire::Split kSplits[] = {wire::Split::kAuto, wire::Split::kLayer, wire::Split::kTensor,
+                                     wire::Split::kHybrid};
   StartCalm(kSplits[options_.seed % std::size(kSplits)]);
   slow_ = SlowStage{.kind = SlowStage::kSlow, .step = std::chrono::milliseconds(300)};
   constexpr int64_t kMostOpen = 3;
@@ -437,8 +441,8 @@ SimResult World::RunMoves() {
 }
 
 // Four requests at a time at the first node, while another one is lost now and then.
-SimResult World::RunReplicas() {
-  StartCalm(wire::Split::kAuto, wire::Use::kThroughput);
+SimResult World::RunLosses(wire::Split split, wire::Use use) {
+  StartCalm(split, use);
   constexpr int64_t kMostOpen = 4;
   for (int second = 0; second < 100 && result_.failure.empty(); ++second) {
     auto open = std::ranges::count_if(
@@ -490,7 +494,11 @@ SimResult SimulateMoves(uint64_t seed) {
 }
 
 SimResult SimulateReplicas(uint64_t seed) {
-  return World({.seed = seed}).RunReplicas();
+  return World({.seed = seed}).RunLosses(wire::Split::kAuto, wire::Use::kThroughput);
+}
+
+SimResult SimulateHybrids(uint64_t seed) {
+  return World({.seed = seed}).RunLosses(wire::Split::kHybrid, wire::Use::kLatency);
 }
 
 SimResult Simulate(const SimOptions& options) {

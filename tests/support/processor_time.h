@@ -7,15 +7,15 @@
 
 namespace exo::testing {
 
-// Seconds of this thread, the least of three times.
-inline double ProcessorSeconds(auto work) {
+// Seconds of this thread, the least of so many times.
+inline double ProcessorSeconds(auto work, int rounds = 3) {
   const auto now = [] {
     timespec t = {};
     ::clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
     return static_cast<double>(t.tv_sec) + 1e-9 * static_cast<double>(t.tv_nsec);
   };
   double best = 1e9;
-  for (int round = 0; round < 3; ++round) {
+  for (int round = 0; round < rounds; ++round) {
     const double start = now();
     work();
     best = std::min(best, now() - start);

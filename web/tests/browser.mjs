@@ -31,7 +31,7 @@ export async function withPage(browser, options, body) {
   const fake = await startFake({ scenario });
   const tab = await browser.newContext({ viewport: sizes[size], colorScheme: scheme, locale: 'en', ...context });
   const page = await tab.newPage();
-  page.setDefaultTimeout(15_000);
+  page.setDefaultTimeout(60_000);
   const complaints = [];
   page.on('console', (message) => message.type() === 'error' && complaints.push(message.text()));
   page.on('pageerror', (fault) => complaints.push(fault.message));

@@ -16,7 +16,8 @@ function program() {
   return built.sort((a, b) => statSync(b).mtimeMs - statSync(a).mtimeMs)[0];
 }
 
-export async function until(what, condition, ms = 20_000) {
+// A minute is much: for machines that do much else.
+export async function until(what, condition, ms = 60_000) {
   for (const end = Date.now() + ms; ; await new Promise((resolve) => setTimeout(resolve, 25))) {
     const value = await condition();
     if (value) return value;
@@ -27,7 +28,8 @@ export async function until(what, condition, ms = 20_000) {
 // Starts `exo up` with more `flags`, that meets nodes of this machine only. It has the model exo-tiny.
 export async function startNode(name, ...flags) {
   const home = mkdtempSync(join(tmpdir(), `exo-${name}-`));
-  const env = { ...process.env, EXO_HOME: home, NO_COLOR: '1', DISPLAY: ':1', EXO_MODELS: `${root}models` };
+  const { EXO_SHARED: _, ...own } = process.env; // where tests find data is no setting of exo
+  const env = { ...own, EXO_HOME: home, NO_COLOR: '1', DISPLAY: ':1', EXO_MODELS: `${root}models` };
   const up = ['up', '--name', name, '--port', '0', '--api-port', '0', '--ollama-port', '0', '--loopback', ...flags];
   const child = spawn(program(), up, { env, stdio: ['ignore', 'ignore', 'pipe'] });
   let log = '';
@@ -35,10 +37,10 @@ export async function startNode(name, ...flags) {
   const ended = new Promise((resolve) => child.once('exit', resolve));
 
   // Runs a command of this node's machine; gives what it prints.
-  const command = async (...words) => (await run(program(), words, { env, timeout: 60_000 })).stdout.trim();
+  const command = async (...words) => (await run(program(), words, { env, timeout: 120_000 })).stdout.trim();
   async function stop() {
     child.kill('SIGTERM');
-    const stuck = setTimeout(() => child.kill('SIGKILL'), 10_000);
+    const stuck = setTimeout(() => child.kill('SIGKILL'), 60_000);
     await ended;
     clearTimeout(stuck);
     rmSync(home, { recursive: true, force: true });

@@ -146,7 +146,7 @@ async function signsOut(page) {
 const node = await startNode('kitchen');
 const browser = await launch();
 const page = await browser.newPage({ locale: 'en', viewport: { width: 1280, height: 800 } });
-page.setDefaultTimeout(20_000);
+page.setDefaultTimeout(60_000);
 const complaints = [];
 page.on('console', (message) => ['error', 'warning'].includes(message.type()) && complaints.push(message.text()));
 page.on('pageerror', (fault) => complaints.push(fault.message));

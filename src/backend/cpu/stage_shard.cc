@@ -127,7 +127,9 @@ Result<std::span<float>> CpuStage::ShardLogits(size_t first, size_t count, uint3
     MultiplyOutput(first, count, own.data());
     return own;
   }
-  TRY(collective_->AskLogits(first, count, best));
+  const size_t width = config_.width;
+  TRY(collective_->AskLogits(first, count, best,
+                             {At(Scratch::kOutput) + first * width, count * width}));
   MultiplyOutput(first, count, own.data());
   const std::span<float> logits = logits_.As<float>().first(count * config_.vocab);
   for (size_t i = 0; i < count; ++i) {

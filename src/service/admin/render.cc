@@ -128,7 +128,7 @@ Json StagesJson(const wire::Plan& plan, const std::function<std::string(size_t)>
       json["ffn_columns"] = {shard->ffn_begin, shard->ffn_end};
       json["vocab_rows"] = {shard->vocab_begin, shard->vocab_end};
       if (shard->HasHeads()) json["query_heads"] = {shard->head_begin, shard->head_end};
-      if (plan.stages.back().shard && plan.stages.back().shard->expert_end > 0)
+      if (plan.stages[GroupOf(plan, i).end - 1].shard->expert_end > 0)
         json["experts"] = {shard->expert_begin, shard->expert_end};
     }
     stages.push_back(std::move(json));

@@ -187,8 +187,8 @@ constexpr std::string_view kPlan = R"({
         "description": "Over all devices, even if one is enough: short for the split 'layer'."
       },
       "split": {
-        "type": "string", "enum": ["auto", "layer", "tensor"], "default": "auto",
-        "description": "Layers over all devices, each layer over all devices, or as is best."
+        "type": "string", "enum": ["auto", "layer", "tensor", "hybrid"], "default": "auto",
+        "description": "Layers over all devices, each layer over all, over groups, or as is best."
       },
       "wire": {
         "type": "string", "enum": ["f32", "f16", "int8", "int4"], "default": "f32",

@@ -107,7 +107,7 @@ export interface Cluster {
 export interface PlanRequest {
   model: string;
   context?: number;
-  split?: 'auto' | 'layer' | 'tensor';
+  split?: 'auto' | 'layer' | 'tensor' | 'hybrid';
   for?: 'latency' | 'throughput' | 'prompts' | 'auto';
   users?: number;
   without?: string[];
