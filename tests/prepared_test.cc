@@ -177,5 +177,18 @@ TEST_F(PreparedTest, DamagedAndCutFilesAreNotUsed) {
   EXPECT_EQ(Open()->OpenPrepared(), nullptr);
 }
 
+// Its manifest had other hashes.
+TEST_F(PreparedTest, OneOfAnEarlierExoIsToBeMadeAgain) {
+  Prepare();
+  {
+    std::fstream file(path(), std::ios::in | std::ios::out | std::ios::binary);
+    file << "exo-prepared-2\n";
+  }
+  const auto opened = PreparedFile::Open(path(), ModelFile::Open(model()).value()->known());
+  ASSERT_FALSE(opened);
+  EXPECT_NE(opened.error().message.find("not a prepared file of this version of exo"),
+            std::string::npos);
+}
+
 }  // namespace
 }  // namespace exo::store

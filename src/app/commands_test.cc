@@ -103,7 +103,7 @@ TEST(ManPagesTest, EveryCommandHasAPageWithItsOptionsAndExitCodes) {
   EXPECT_EQ(pages.size(), all.size());
   const std::string run = pages.at("exo-run.1");
   EXPECT_NE(run.find("\\fB\\-\\-max\\-tokens\\fR \\fIVALUE\\fR"), std::string::npos) << run;
-  EXPECT_NE(run.find("\\fIauto|layer|tensor\\fR"), std::string::npos);
+  EXPECT_NE(run.find("\\fIauto|layer|tensor|hybrid\\fR"), std::string::npos);
   for (const auto& [name, text] : pages) {
     EXPECT_TRUE(text.starts_with(".TH exo")) << name;
     EXPECT_NE(text.find(".SH EXIT STATUS"), std::string::npos) << name;

@@ -339,6 +339,8 @@ Candidate* Choose(const Search& search, std::vector<Candidate>& candidates) {
 }
 
 enum class Kind : uint8_t { kAlone, kLayers, kGroup, kHybrid, kReplicas };
+constexpr size_t kKinds = 5;
+static_assert(kKinds * kMostRivals <= wire::kMaxRivals);
 Kind KindOf(const wire::PlanRival& rival) {
   if (rival.split == wire::Split::kTensor) return Kind::kGroup;
   if (rival.split == wire::Split::kHybrid) return Kind::kHybrid;
@@ -378,7 +380,7 @@ Comparison Compare(const Search& search, uint64_t pages) {
     const wire::PlanRival& rival = candidates[i].rival;
     return std::tuple(rival.fate != wire::RivalFate::kChosen, -ValueOf(search, rival), i);
   });
-  std::array<size_t, 5> told{};
+  std::array<size_t, kKinds> told{};
   for (const size_t i : order) {
     const wire::PlanRival& rival = candidates[i].rival;
     if (++told[static_cast<size_t>(KindOf(rival))] <= kMostRivals) result.rivals.push_back(rival);

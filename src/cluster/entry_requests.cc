@@ -26,7 +26,8 @@ void EntryRequests::Finish(const RequestId& id, wire::Finished finished) {
   finished.request = id;
   RequestFinished effect{.finished = std::move(finished), .stages = {}};
   if (const auto ended = requests_.extract(id); !ended.empty()) {
-    if (ended.mapped().active) ends_.Note(ended.mapped().plan.id, context_.now);
+    const Request& request = ended.mapped();
+    if (request.active) ends_.Note(request.plan.id, request.sent_at, context_.now);
     effect.codec = wire::LossOf(ended.mapped().plan).codec;
     effect.stages = std::move(ended.mapped().plan.stages);
   }
@@ -120,7 +121,7 @@ bool EntryRequests::TryDispatch(Request& request) {
   if (!request.emitted.empty()) GoOn(request);
   request.submit.kept = request.kept;
   request.active = true;
-  request.heard_at = context_.now;
+  request.sent_at = request.heard_at = context_.now;
   request.plan = chosen->plan;
   request.submit.plan = chosen->plan.id;
   hints_.Note(PrefixScope(request.model, request.submit), request.submit.prompt, chosen->plan.id);
@@ -160,7 +161,7 @@ void EntryRequests::OnCancel(const CancelLocal& event) {
   const Request& request = at->second;
   if (request.active) {
     context_.SendTo(request.lead(), wire::CancelRequest{event.request, request.plan.id});
-    ends_.Note(request.plan.id, context_.now);
+    ends_.Note(request.plan.id, request.sent_at, context_.now);
   }
   requests_.erase(at);
 }

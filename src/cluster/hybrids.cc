@@ -31,12 +31,20 @@ struct Contracted {
   std::vector<Stage> stages;  // what each of problem.nodes is
 };
 
+// Groups and nodes are compared by one token's times, whatever the plan is for.
+Search ForOneToken(const Search& search) {
+  Search one = search;
+  one.use = wire::Use::kLatency;
+  one.users = 1;
+  return one;
+}
+
 class Contraction {
  public:
   Contraction(const Search& search, uint64_t pages)
       : search_(search),
         pages_(pages),
-        problem_(ProblemOf(search, pages)),
+        problem_(ProblemOf(ForOneToken(search), pages)),
         known_(KnownSpeeds(search.nodes)) {}
 
   const PipelineProblem& problem() const { return problem_; }
@@ -57,6 +65,7 @@ class Contraction {
       if (!best || Room(group->node) > Room(best->node)) best = std::move(group);
     }
     if (best->node.memory <= best->node.stage_bytes) return std::nullopt;
+    SetTimes(*best);
     return best;
   }
 
@@ -81,7 +90,7 @@ class Contraction {
     return contracted;
   }
 
-  // Invalid: a part does not fit after all.
+  // Invalid: a part does not fit after all, or there are more nodes than a plan may have.
   Placement PlacementOf(const Contracted& contracted, const Pipeline& pipeline) const {
     Placement placement{.pages = pages_};
     for (size_t s = 0; s < pipeline.nodes.size(); ++s) {
@@ -94,11 +103,12 @@ class Contraction {
         if (shard && s > 0) shard->vocab_begin = shard->vocab_end = 0;
       }
     }
+    if (placement.nodes.size() > wire::kMaxStages) return {};
     const wire::Plan plan = BuildPlan(search_, placement);
     for (size_t i = 0; i < plan.stages.size(); ++i) {
       if (plan.stages[i].bytes > search_.nodes[placement.nodes[i]].memory_available) return {};
     }
-    placement.prediction = Predict(search_.shape, search_.nodes, plan, search_.users);
+    placement.prediction = Predict(search_.shape, search_.nodes, plan, search_.users, search_.use);
     return placement;
   }
 
@@ -109,42 +119,45 @@ class Contraction {
            static_cast<double>(node.lead_bytes);
   }
 
+  // With its parts and memory, the first of `order` at the lead.
   std::optional<Group> Ordered(const std::vector<size_t>& order) const {
     std::vector<PlanNode> nodes;
-    Shards shards;
-    for (const size_t node : order) {
-      nodes.push_back(search_.nodes[node]);
-      shards.nodes.push_back(&search_.nodes[node]);
-      shards.speeds.push_back(known_[node]);
-    }
-    shards.parts = DivideLayers(search_.shape, nodes);
-    if (shards.parts.empty()) return std::nullopt;
-    Group group{.stage = {order, shards.parts}};
-    group.node.layer_ms = LayersMs(search_.shape, shards);
-    group.node.visit_ms = kVisitMs;
-    group.node.lead_ms = OutputMs(search_.shape, shards, 1, true) + AskMs(search_.shape, shards, 1);
-    SetMemory(shards.parts, order, group.node);
+    for (const size_t node : order) nodes.push_back(search_.nodes[node]);
+    Group group{.stage = {order, DivideLayers(search_.shape, nodes)}};
+    if (group.stage.parts.empty() || !SetMemory(group.stage, group.node)) return std::nullopt;
     return group;
   }
 
+  void SetTimes(Group& group) const {
+    Shards shards{.parts = group.stage.parts};
+    for (const size_t node : group.stage.nodes) {
+      shards.nodes.push_back(&search_.nodes[node]);
+      shards.speeds.push_back(known_[node]);
+    }
+    group.node.layer_ms = LayersMs(search_.shape, shards);
+    group.node.visit_ms = kVisitMs;
+    group.node.lead_ms = OutputMs(search_.shape, shards, 1, true) + AskMs(search_.shape, shards, 1);
+  }
+
   // As one node's: its parts of a layer are as many bytes as the layer has, so that the member with
-  // the least room for its part says how many layers there can be.
-  void SetMemory(const std::vector<wire::ShardPlan>& parts, const std::vector<size_t>& order,
-                 PipelineNode& node) const {
+  // the least room for its part says how many layers there can be. False: a part has no bytes.
+  bool SetMemory(const Stage& stage, PipelineNode& node) const {
     const KvPositions positions = search_.Positions(pages_);
-    double inner = std::numeric_limits<double>::infinity(), lead = inner;
-    for (size_t i = 0; i < order.size(); ++i) {
+    const auto whole = static_cast<double>(problem_.layer_bytes.back());
+    // More than all layers is of no use, and may be more than an integer holds.
+    double inner = 2 * whole, lead = inner;
+    for (size_t i = 0; i < stage.nodes.size(); ++i) {
       const auto bytes = [&](uint32_t layers, bool at_lead, bool output) {
-        StageShare share{.layer_end = layers, .lead = at_lead, .shard = parts[i]};
+        StageShare share{.layer_end = layers, .lead = at_lead, .shard = stage.parts[i]};
         if (!output) share.shard->vocab_begin = share.shard->vocab_end = 0;
         return static_cast<double>(
             StageMemory(search_.shape, share, positions, search_.options.kv_type));
       };
-      const auto whole = static_cast<double>(problem_.layer_bytes.back());
       const double fixed = bytes(0, false, false);
       const double part = (bytes(search_.shape.layers(), false, false) - fixed) / whole;
+      if (!(part > 0)) return false;
       const auto room = [&](double beside) {
-        const auto memory = static_cast<double>(search_.nodes[order[i]].memory_available);
+        const auto memory = static_cast<double>(search_.nodes[stage.nodes[i]].memory_available);
         return std::max(0.0, memory - beside) / part;
       };
       inner = std::min(inner, room(fixed));
@@ -152,6 +165,7 @@ class Contraction {
     }
     node.memory = static_cast<uint64_t>(inner);
     node.lead_bytes = static_cast<uint64_t>(std::ceil(inner - lead));
+    return true;
   }
 
   // The slowest of all ways (wire::RowsTo).
@@ -188,6 +202,21 @@ bool IsUseful(const PipelineProblem& problem, const Group& group) {
   return any_faster || !holds_all;
 }
 
+// False: no group of these is useful, which can be seen before they are divided. Each can hold the
+// model, and the others are slower than these would be if nothing had to be exchanged.
+bool MayBeUseful(const PipelineProblem& problem, const std::vector<size_t>& set) {
+  double speed = 0;
+  for (const size_t i : set) {
+    const PipelineNode& node = problem.nodes[i];
+    if (node.memory < node.stage_bytes + node.lead_bytes + problem.layer_bytes.back()) return true;
+    speed += 1 / LayersMs(node);
+  }
+  for (size_t i = 0; i < problem.nodes.size(); ++i) {
+    if (!std::ranges::count(set, i) && LayersMs(problem.nodes[i]) * speed < 1) return true;
+  }
+  return false;
+}
+
 // No pipeline of the group and single nodes needs less: as much of the model as it holds in the
 // group, or none, and the rest on the fastest node beside it.
 double LeastMs(const PipelineProblem& problem, const Group& group) {
@@ -201,14 +230,20 @@ double LeastMs(const PipelineProblem& problem, const Group& group) {
   return std::min(part * LayersMs(group.node) + (1 - part) * beside, beside) + 2 * kVisitMs;
 }
 
-std::vector<Group> GroupsFor(const Search& search, const Contraction& contraction) {
+std::vector<Group> GroupsFor(const Search& search, const Contraction& contraction,
+                             bool useful_only) {
   const std::vector<size_t> members = FastestMembers(search);
   std::vector<Group> groups;
   for (size_t count = 2; count <= members.size() && count < search.nodes.size(); ++count) {
     if (members.size() > kExactNodes && !std::has_single_bit(count)) continue;
     for (const std::vector<size_t>& set : SetsOf(members, count)) {
+      if (useful_only && !MayBeUseful(contraction.problem(), set)) continue;
       if (auto group = contraction.GroupOf(set)) groups.push_back(std::move(*group));
     }
+  }
+  if (useful_only) {
+    std::erase_if(groups,
+                  [&](const Group& group) { return !IsUseful(contraction.problem(), group); });
   }
   return groups;
 }
@@ -251,7 +286,7 @@ Placement Balanced(const Contraction& contraction, const Group& group, size_t st
 Placement SpreadWith(const Search& search, uint64_t pages) {
   const Contraction contraction(search, pages);
   Placement best;
-  const std::vector<Group> groups = GroupsFor(search, contraction);
+  const std::vector<Group> groups = GroupsFor(search, contraction, /*useful_only=*/false);
   const Group* chosen = nullptr;
   size_t stages = 0;
   for (const Group& group : groups) {
@@ -277,9 +312,8 @@ std::vector<Placement> FastestHybrids(const Search& search, uint64_t pages) {
   std::vector<Placement> best(search.nodes.size());
   if (search.nodes.size() < 3) return best;
   const Contraction contraction(search, pages);
-  std::vector<Group> groups = GroupsFor(search, contraction);
+  std::vector<Group> groups = GroupsFor(search, contraction, /*useful_only=*/true);
   const PipelineProblem& problem = contraction.problem();
-  std::erase_if(groups, [&](const Group& group) { return !IsUseful(problem, group); });
   std::ranges::sort(groups, {}, [&](const Group& group) { return LeastMs(problem, group); });
   Placement fastest;
   // Whether the fastest of all is one with these groups now.

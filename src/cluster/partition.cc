@@ -335,7 +335,7 @@ GroupHop HopBehind(const ModelShape& shape, const std::vector<PlanNode>& nodes,
       const PlanNode& b = NodeOf(nodes, plan.stages[to].node);
       const double ms = HopMs(a, b, bytes, ways);
       hop.ms = std::max(hop.ms, ms);
-      hop.bytes_ms = std::max(hop.bytes_ms, ms - RttMs(a, b) / 2);
+      hop.bytes_ms = std::max(hop.bytes_ms, ms - HopMs(a, b, 0, ways));
     }
   }
   return hop;
@@ -343,8 +343,12 @@ GroupHop HopBehind(const ModelShape& shape, const std::vector<PlanNode>& nodes,
 
 // What a full chunk of a prompt takes on its way.
 struct ChunkCosts {
-  double stages_ms = 0, slowest_ms = 0;      // in all stages, and in the slowest
-  double links_ms = 0, slowest_link_ms = 0;  // to be sent, likewise
+  struct Stage {
+    double rows_ms = 0;
+    double fixed_ms = 0;  // whatever its size
+  };
+  std::vector<Stage> stages;
+  double links_ms = 0, slowest_link_ms = 0;  // to be sent on all links, and on the slowest
   double trips_ms = 0;                       // until it is there, whatever its size
 };
 
@@ -362,9 +366,14 @@ double PromptMs(const ChunkCosts& full, const wire::Plan& plan, uint32_t prompt)
     const double rows = static_cast<double>(prompt) / chunks;
     const double computed = (rows + kReadingAsRows) / (plan.chunk + kReadingAsRows);
     const double sent = rows / plan.chunk;
-    const double next_ms = std::max(full.slowest_ms * computed, full.slowest_link_ms * sent);
-    best = std::min(best, full.stages_ms * computed + full.links_ms * sent + full.trips_ms +
-                              (chunks - 1) * next_ms);
+    double first_ms = full.links_ms * sent + full.trips_ms;
+    double next_ms = full.slowest_link_ms * sent;
+    for (const ChunkCosts::Stage& stage : full.stages) {
+      const double stage_ms = stage.rows_ms * computed + stage.fixed_ms;
+      first_ms += stage_ms;
+      next_ms = std::max(next_ms, stage_ms);
+    }
+    best = std::min(best, first_ms + (chunks - 1) * next_ms);
     if (one_size || size / 2 < kLeastRows) break;
   }
   return best;
@@ -402,6 +411,7 @@ Prediction Predict(const ModelShape& shape, const std::vector<PlanNode>& nodes,
     sum.Add(costs.quick);
     slowest.Cover(costs.busy);
     if (lead) output_ms = costs.output_ms;
+    chunk.stages.push_back({costs.busy.chunk - costs.fixed_chunk_ms, costs.fixed_chunk_ms});
     // Of a prompt the last group returns one row.
     const GroupHop sent = HopBehind(shape, nodes, plan, group, last ? 1 : plan.chunk);
     hops.Add({HopBehind(shape, nodes, plan, group, 1).ms,
@@ -410,8 +420,6 @@ Prediction Predict(const ModelShape& shape, const std::vector<PlanNode>& nodes,
     chunk.links_ms += sent.bytes_ms;
     chunk.slowest_link_ms = std::max(chunk.slowest_link_ms, sent.bytes_ms);
   }
-  chunk.stages_ms = sum.chunk;
-  chunk.slowest_ms = slowest.chunk;
   const double prefill_ms = PromptMs(chunk, plan, prompt);
   const double cycle_ms = std::max(shares.steps * slowest.step, sum.step + hops.step);
   prediction.decode_tokens_per_second = 1000 / std::max(slowest.token, sum.token + hops.token);

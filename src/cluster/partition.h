@@ -111,9 +111,10 @@ struct VisitMs {
 };
 // What the nodes of a group take for their layers, and for the output matrix where they have it.
 struct GroupCosts {
-  VisitMs busy;          // if they do nothing else
-  VisitMs quick;         // if they wait in between: as quick as each is between pauses
-  double output_ms = 0;  // of the output matrix, for one row
+  VisitMs busy;               // if they do nothing else
+  VisitMs quick;              // if they wait in between: as quick as each is between pauses
+  double fixed_chunk_ms = 0;  // of a chunk, whatever its size
+  double output_ms = 0;       // of the output matrix, for one row
   std::vector<double> token_ms, chunk_ms;  // of each node without the waits for others, as told
 };
 

@@ -79,14 +79,22 @@ std::vector<uint32_t> ShareUsers(const std::vector<AnswerRate>& rates, uint32_t 
   return shares;
 }
 
-void RecentEnds::Note(const PlanId& plan, Time now) {
-  while (!ends_.empty() && now - ends_.front().first > kToldLate) ends_.pop_front();
-  ends_.emplace_back(now, plan);
+void RecentEnds::Note(const PlanId& plan, Time began, Time now) {
+  while (!ends_.empty() && now - ends_.front().ended > kToldLate) ends_.pop_front();
+  ends_.push_back({plan, began, now});
 }
 
 uint32_t RecentEnds::Count(const PlanId& plan, Time now) const {
-  return static_cast<uint32_t>(std::ranges::count_if(
-      ends_, [&](const auto& end) { return end.second == plan && now - end.first <= kToldLate; }));
+  std::vector<std::pair<Time, int>> changes;  // at one moment the ends come first
+  for (const End& end : ends_) {
+    if (end.plan != plan || now - end.ended > kToldLate) continue;
+    changes.emplace_back(end.began, 1);
+    changes.emplace_back(end.ended, -1);
+  }
+  std::ranges::sort(changes);
+  int active = 0, most = 0;
+  for (const auto& [at, change] : changes) most = std::max(most, active += change);
+  return static_cast<uint32_t>(most);
 }
 
 size_t ChooseReplica(std::vector<ReplicaLoad> all, const PrefixHints::Known& known,

@@ -43,14 +43,19 @@ class PrefixHints {
   std::map<uint64_t, PlanId> newer_, older_;
 };
 
-// Requests of this entry that ended a moment ago: what their leads have told counts them still.
+// Requests of this entry that ended a moment ago: what their leads have told may count them still.
 class RecentEnds {
  public:
-  void Note(const PlanId& plan, Time now);
+  void Note(const PlanId& plan, Time began, Time now);
+  // The most of them that were active at once: what was told is of one moment.
   uint32_t Count(const PlanId& plan, Time now) const;
 
  private:
-  std::deque<std::pair<Time, PlanId>> ends_;
+  struct End {
+    PlanId plan;
+    Time began{}, ended{};
+  };
+  std::deque<End> ends_;
 };
 
 // How fast answers of one instance come.

@@ -46,6 +46,20 @@ TEST(PrefixHintsTest, ForgetsTheOldestAndIsBounded) {
   EXPECT_EQ(hints.Find(1 + 2 * PrefixHints::kMost, Text(64), {Plan(1)}).tokens, 64u);
 }
 
+TEST(RecentEndsTest, CountsThoseThatWereActiveAtOnce) {
+  const auto at = [](int ms) { return seconds(100) + std::chrono::milliseconds(ms); };
+  RecentEnds ends;
+  ends.Note(Plan(1), at(-5000), at(-4000));
+  ends.Note(Plan(1), at(-4000), at(-3000));
+  EXPECT_EQ(ends.Count(Plan(1), at(0)), 0u) << "long ago";
+  for (int i = 0; i < 4; ++i) ends.Note(Plan(1), at(100 * i), at(100 * i + 100));
+  EXPECT_EQ(ends.Count(Plan(1), at(400)), 1u) << "one after the other";
+  EXPECT_EQ(ends.Count(Plan(2), at(400)), 0u);
+  ends.Note(Plan(1), at(-3000), at(400));
+  EXPECT_EQ(ends.Count(Plan(1), at(400)), 2u) << "a long one beside them";
+  EXPECT_EQ(ends.Count(Plan(1), at(901)), 0u);
+}
+
 TEST(ChooseReplicaTest, TheLeastLoadedForItsSpeed) {
   const auto choose = [](const std::vector<ReplicaLoad>& all) {
     return ChooseReplica(all, {}, 100);
@@ -189,6 +203,34 @@ TEST_F(ReplicasTest, RequestsBehindOthersAreSpreadOverThemToo) {
       Tell(i, LeadFinished{{.request = asked[0].submit.request}});
     }
   }
+}
+
+// Not even many of an entry's own: what is told is of one moment.
+TEST_F(ReplicasTest, ShortRequestsOneAfterTheOtherHideNoOtherEntrysLoad) {
+  AddDevices(2);
+  Load(0);
+  wire::Submit known = Ask();
+  known.prompt = Text(300);
+  known.prompt_tokens = 300;
+  const auto answer = [&](Time takes) {
+    known.request.bytes[0] = ++requests_;
+    Tell(0, SubmitLocal{known, SixLayers().id});
+    Pass(takes);
+    const auto asked = Take<LeadSubmit>(0);
+    ASSERT_EQ(asked.size(), 1u);
+    Tell(0, LeadFinished{{.request = asked[0].submit.request}});
+  };
+  answer(seconds(1));  // from now on its prompt leads it here
+  Pass(seconds(1));
+  AskAt(1, 2);
+  const auto elsewhere = Take<LeadSubmit>(1);
+  ASSERT_EQ(elsewhere.size(), 1u);
+  ASSERT_EQ(Take<LeadSubmit>(0).size(), 1u) << "which stays";
+  Tell(1, LeadFinished{{.request = elsewhere[0].submit.request}});
+  Pass(seconds(1));
+  for (int i = 0; i < 3; ++i) answer(std::chrono::milliseconds(200));
+  AskAt(0, 1);
+  EXPECT_EQ(Take<LeadSubmit>(1).size(), 1u) << "here is a request of the other entry";
 }
 
 TEST_F(ReplicasTest, ALongPromptGoesWhereItWasBefore) {

@@ -54,6 +54,7 @@ class EntryRequests {
     wire::SamplerState state;  // after them: what another lead goes on from
     wire::KeptKv kept;         // of them, and of the prompt: what the plan's stages have
     Time unplaced_since{};     // waiting without any instance of the model
+    Time sent_at{};            // to the lead, for the first time
     Time heard_at{};           // sent to the lead, or heard of from there
     PlanId ended;              // its former plan, which may still be listed; zero: none
     // Why its instance was lost under it. A second loss ends it: it may be the cause.

@@ -226,13 +226,12 @@ double CarryMs(const ModelShape& shape, const Shards& shards, const Speeds& spee
   return 2 * 4 * others * RowBytes(shape, rows) * kCarryMsPerByte / speeds.duty;
 }
 
-// Of layers that are divided: what shard `i` does of them.
-LayerCost PartOfLayers(const ModelShape& shape, const Shards& shards, size_t i,
+// Of layers that are divided: what a shard does of them that reads `part` (ReadPart).
+LayerCost PartOfLayers(const ModelShape& shape, const Speeds& speeds, double part,
                        const wire::LayerSpan& layers) {
-  const double part = ReadPart(shape, PartsOf(shape, shards.parts[i]));
   LayerCost own;
   for (uint32_t at = layers.begin; at < layers.end && at < shape.layers(); ++at) {
-    const LayerCost layer = CostOfLayer(shape, at, shards.speeds[i]);
+    const LayerCost layer = CostOfLayer(shape, at, speeds);
     own.bytes += layer.bytes * part;
     own.ops += layer.ops * part;
     own.fixed_bytes += layer.fixed_bytes;
@@ -255,18 +254,19 @@ double OutputMs(const ModelShape& shape, const Shards& shards, uint32_t rows, bo
 }
 
 std::vector<double> LayersMs(const ModelShape& shape, const Shards& shards) {
+  std::vector<double> slowest(shape.layers(), 0);
+  for (size_t i = 0; i < shards.nodes.size(); ++i) {
+    const Speeds& speeds = shards.speeds[i];
+    const double part = ReadPart(shape, PartsOf(shape, shards.parts[i]));
+    const double carry_ms = CarryMs(shape, shards, speeds, 1);
+    for (uint32_t layer = 0; layer < shape.layers(); ++layer) {
+      const LayerCost own = PartOfLayers(shape, speeds, part, {layer, layer + 1});
+      slowest[layer] = std::max(slowest[layer], (StepMs(own, speeds, 1) + carry_ms) * speeds.duty);
+    }
+  }
   const double sums_ms = SumsMs(shape, shards, 1);
   std::vector<double> ms = {0};
-  for (uint32_t layer = 0; layer < shape.layers(); ++layer) {
-    double slowest = 0;
-    for (size_t i = 0; i < shards.nodes.size(); ++i) {
-      const Speeds& speeds = shards.speeds[i];
-      const LayerCost own = PartOfLayers(shape, shards, i, {layer, layer + 1});
-      slowest = std::max(
-          slowest, (StepMs(own, speeds, 1) + CarryMs(shape, shards, speeds, 1)) * speeds.duty);
-    }
-    ms.push_back(ms.back() + slowest + sums_ms);
-  }
+  for (const double layer_ms : slowest) ms.push_back(ms.back() + layer_ms + sums_ms);
   return ms;
 }
 
@@ -287,7 +287,8 @@ GroupCosts CostsOfShards(const ModelShape& shape, const Shards& shards,
   const double count = layers.end - layers.begin;
   for (size_t i = 0; i < shards.nodes.size(); ++i) {
     const Speeds& speeds = shards.speeds[i];
-    const LayerCost own = PartOfLayers(shape, shards, i, layers);
+    const double part = ReadPart(shape, PartsOf(shape, shards.parts[i]));
+    const LayerCost own = PartOfLayers(shape, speeds, part, layers);
     const auto carry = [&](uint32_t of) { return count * CarryMs(shape, shards, speeds, of); };
     const VisitMs busy{StepMs(own, speeds, 1) + carry(1),
                        StepMs(own, speeds, rows.step) + carry(rows.step),
@@ -302,6 +303,7 @@ GroupCosts CostsOfShards(const ModelShape& shape, const Shards& shards,
   VisitMs both{count * SumsMs(shape, shards, 1) + visit,
                count * SumsMs(shape, shards, rows.step) + visit,
                count * SumsMs(shape, shards, rows.chunk) + visit};
+  costs.fixed_chunk_ms = count * SumsMs(shape, shards, 0);
   costs.output_ms = OutputMs(shape, shards, 1, false);
   costs.busy.Add(both);
   costs.quick.Add(both);

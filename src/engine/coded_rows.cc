@@ -17,12 +17,12 @@ CodedRows::CodedRows(wire::Codec codec, size_t width, size_t chunk, SentRows* se
   rows_.reserve(chunk * width);
 }
 
-std::span<const std::byte> CodedRows::Code(std::span<const float> rows) {
+std::span<const std::byte> CodedRows::Code(std::span<const float> rows, size_t links) {
   const size_t count = rows.size() / width_;
   const size_t bytes = count * tensor::CodedRowBytes(codec_, width_);
   if (sent_ != nullptr) {
-    sent_->rows += count;
-    sent_->bytes += bytes;
+    sent_->rows += count * links;
+    sent_->bytes += bytes * links;
   }
   if (codec_ == tensor::RowCodec::kF32) return std::as_bytes(rows);
   coded_.resize(bytes);

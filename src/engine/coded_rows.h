@@ -27,12 +27,12 @@ struct SentRows {
 
 class CodedRows {
  public:
-  // `width` of a row; at most `chunk` rows come together. What is coded counts as `sent` (null:
-  // nobody counts).
+  // `width` of a row; at most `chunk` rows come together. What is coded counts as `sent`, once for
+  // each of its links (null: nobody counts).
   CodedRows(wire::Codec codec, size_t width, size_t chunk, SentRows* sent = nullptr);
 
-  // rows [n][width]; valid until the next call, or with the rows.
-  std::span<const std::byte> Code(std::span<const float> rows);
+  // rows [n][width], to be sent on so many links; valid until the next call, or with the rows.
+  std::span<const std::byte> Code(std::span<const float> rows, size_t links);
   // Rows [n][width]; valid until the next call, or with the bytes. Errors: kCorrupt (no whole rows,
   // more than the chunk has, or not coded).
   Result<std::span<const float>> Decode(std::span<const std::byte> bytes);

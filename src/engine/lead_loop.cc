@@ -212,7 +212,8 @@ Result<void> LeadLoop::StartStep(const LeadStep& step) {
   wire::Step sent = ToWire(options_.plan.id, step);
   TRY(links_.shards == nullptr ? RunStage(sent, tokens) : RunShard(sent, tokens));
   if (!alone()) {
-    return links_.Send(sent, rows_.Code(stage_.hidden()), sys::Now() + options_.timers.send, lost_);
+    return links_.Send(sent, rows_.Code(stage_.hidden(), links_.out.size()),
+                       sys::Now() + options_.timers.send, lost_);
   }
   machine_.OnRowsBack(step.step, sent.times, sys::Now());
   const LeadStep* in_flight = machine_.InFlight(step.step);

@@ -38,6 +38,11 @@ backend::SplitTrees TreesOf(const wire::Plan& plan, const wire::StageGroup& grou
 
 }  // namespace
 
+ErrorCode CodeOfPeer(ErrorCode code) {
+  const bool local = code == ErrorCode::kNotFound || code == ErrorCode::kCancelled;
+  return local ? ErrorCode::kDisconnected : code;
+}
+
 backend::Shard ShardOf(const wire::ShardPlan& plan, const model::ModelConfig& config) {
   const bool cut = plan.HasHeads();
   return {.head_begin = cut ? plan.head_begin : plan.kv_begin * config.group(),
@@ -144,7 +149,7 @@ Result<DataLink::Frame> ShardGroup::Receive(size_t shard) {
     }
     if (outcome->event != DataLink::Event::kFrame) continue;
     if (auto* failed = std::get_if<wire::StepFailed>(outcome->frame.message))
-      return Fail(failed->code, "a shard failed: {}", failed->message);
+      return Fail(CodeOfPeer(failed->code), "a shard failed: {}", failed->message);
     return outcome->frame;
   }
 }

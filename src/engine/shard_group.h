@@ -21,6 +21,10 @@
 
 namespace exo::engine {
 
+// What another device failed with, as a code of the link to it: its kNotFound and kCancelled would
+// mean a frame or a request of this one.
+ErrorCode CodeOfPeer(ErrorCode code);
+
 // What a shard of a plan for this model computes.
 backend::Shard ShardOf(const wire::ShardPlan& plan, const model::ModelConfig& config);
 
@@ -45,7 +49,8 @@ class ShardGroup final : public backend::Collective {
   // What each shard has computed of it: the time without waiting for the others, this one's until
   // now.
   std::vector<wire::StageTime> Times() const;
-  // Errors: kDisconnected, kCorrupt (partials of another step or size), what a shard failed with.
+  // Errors: kDisconnected, kCorrupt (partials of another step or size), what a shard failed with
+  // (CodeOfPeer).
   Result<void> Sum(std::span<const backend::SplitSum> sums) override;
   Result<void> AskLogits(size_t first, size_t count, uint32_t best,
                          std::span<const float> states) override;

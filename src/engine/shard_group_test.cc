@@ -203,6 +203,11 @@ TEST_F(ShardGroupTest, AnythingButTheNextPartialsEndsTheStep) {
   EXPECT_EQ(sum_with(wire::Step{.plan = plan_.id}, good), ErrorCode::kCorrupt);
   EXPECT_EQ(sum_with(wire::StepFailed{plan_.id, 3, ErrorCode::kOverloaded, "no memory"}, {}),
             ErrorCode::kOverloaded);
+  // These mean something else here: the step would count as given up, or as of another plan.
+  for (const ErrorCode local : {ErrorCode::kCancelled, ErrorCode::kNotFound}) {
+    EXPECT_EQ(sum_with(wire::StepFailed{plan_.id, 3, local, "no page"}, {}),
+              ErrorCode::kDisconnected);
+  }
 }
 
 // Two rows of 19 tokens, of which the lead has 16, shard 1 none and shard 2 three.

@@ -76,23 +76,22 @@ Result<void> StageLoop::OnFrame(const DataLink::Frame& frame) {
     wire::Step own = std::move(*step);
     return OnStep(own, frame.tensor);
   }
-  if (const auto* failed = std::get_if<wire::StepFailed>(frame.message)) return Send(*failed, {});
+  if (const auto* failed = std::get_if<wire::StepFailed>(frame.message)) {
+    // Where nobody is behind, the others of the group have to be told: Run does, when this ends.
+    if (links_.out.empty())
+      return Fail(CodeOfPeer(failed->code), "a stage failed: {}", failed->message);
+    return Send(*failed, {});
+  }
   const auto* wanted = std::get_if<wire::LogitsWanted>(frame.message);
   if (wanted != nullptr && links_.shards != nullptr) return OnLogitsWanted(*wanted, frame.floats());
   return Fail(ErrorCode::kCorrupt, "an unexpected message on a data link");
 }
 
 Result<void> StageLoop::OnStep(wire::Step& step, std::span<const std::byte> bytes) {
-  std::span<const float> rows;  // of another plan: coded who knows how
-  if (step.plan == options_.plan.id) {
-    rows = TRY(rows_.Decode(bytes));
-    step_ = step.step;
-  }
-  if (auto run = Compute(step, rows); !run) {
-    if (run.error().code == ErrorCode::kNotFound)
-      return {};  // another plan's frame: dropped and counted
-    return run;
-  }
+  if (step.plan != options_.plan.id) return {};  // a stale frame, coded who knows how
+  const auto rows = TRY(rows_.Decode(bytes));
+  step_ = step.step;
+  TRY(Compute(step, rows));
   if (stage_.was_duplicate()) return {};
   return Send(step, stage_.hidden());
 }
@@ -146,7 +145,8 @@ Result<void> StageLoop::OnLogitsWanted(const wire::LogitsWanted& wanted,
 
 Result<void> StageLoop::Send(const wire::Message& message, std::span<const float> rows) {
   if (links_.out.empty()) return {};
-  return links_.Send(message, rows_.Code(rows), sys::Now() + options_.timers.send, lost_);
+  return links_.Send(message, rows_.Code(rows, links_.out.size()),
+                     sys::Now() + options_.timers.send, lost_);
 }
 
 }  // namespace exo::engine

@@ -84,25 +84,28 @@ TEST(PeersTest, RefusesWithoutACommonVersion) {
   EXPECT_EQ(a.refusals[0].code, RefusalCode::kVersion);
   EXPECT_EQ(a.refusals[0].protocols, wire::kProtocols) << "of the other one, which refused";
   EXPECT_EQ(a.refusals[0].reason,
-            "it speaks protocol 2, this device protocols 7 to 9: update exo on it");
+            "it speaks protocol 3, this device protocols 7 to 9: update exo on it");
   ASSERT_TRUE(b.Wait([&] { return !b.refusals.empty(); }));
   EXPECT_EQ(b.refusals[0].protocols, (wire::Protocols{7, 9}));
   EXPECT_EQ(b.refusals[0].reason,
-            "it speaks protocols 7 to 9, this device protocol 2: update exo on this device");
+            "it speaks protocols 7 to 9, this device protocol 3: update exo on this device");
 }
 
 // The handshake's messages are those of version 1, so each side reads why.
-TEST(PeersTest, RefusesProtocolVersion1WithAReasonForBothSides) {
+TEST(PeersTest, RefusesEarlierVersionsWithAReasonForBothSides) {
   const std::string secret = NewSecret();
-  TestNode old({.secret = secret, .protocols = {1, 1}});
-  TestNode current({.secret = secret});
-  old.Connect(current);
-  ASSERT_TRUE(old.Wait([&] { return !old.refusals.empty(); }));
-  ASSERT_TRUE(current.Wait([&] { return !current.refusals.empty(); }));
-  for (const auto* refusals : {&old.refusals, &current.refusals}) {
-    EXPECT_EQ((*refusals)[0].code, RefusalCode::kVersion);
-    EXPECT_NE((*refusals)[0].reason.find("protocol 1"), std::string::npos);
-    EXPECT_NE((*refusals)[0].reason.find("update exo"), std::string::npos);
+  for (const uint32_t version : {1u, 2u}) {
+    TestNode old({.secret = secret, .protocols = {version, version}});
+    TestNode current({.secret = secret});
+    old.Connect(current);
+    ASSERT_TRUE(old.Wait([&] { return !old.refusals.empty(); }));
+    ASSERT_TRUE(current.Wait([&] { return !current.refusals.empty(); }));
+    for (const auto* refusals : {&old.refusals, &current.refusals}) {
+      EXPECT_EQ((*refusals)[0].code, RefusalCode::kVersion);
+      EXPECT_NE((*refusals)[0].reason.find("protocol " + std::to_string(version)),
+                std::string::npos);
+      EXPECT_NE((*refusals)[0].reason.find("update exo"), std::string::npos);
+    }
   }
 }
 

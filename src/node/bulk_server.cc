@@ -15,18 +15,18 @@ constexpr Time kIdleLimit = std::chrono::seconds(60);
 constexpr Time kTurnLimit = std::chrono::seconds(6);
 constexpr Time kAnswerLimit = std::chrono::seconds(30);
 
-// So many hashes of blocks in one reply: those of 1 GiB, which takes a second.
-constexpr uint64_t kMostHashed = 65536 * store::kHashBlock;
-
 // The hashes of a tensor's blocks from byte `offset` on.
 Result<std::vector<uint8_t>> HashesOf(const BulkServer::Model& model,
-                                      const wire::TensorRequest& ask) {
+                                      const wire::TensorRequest& ask,
+                                      const std::atomic<bool>& cut) {
   const model::GgufTensor* tensor = model.manifest->gguf().FindTensor(ask.name);
   if (tensor == nullptr || ask.offset > tensor->bytes || ask.offset % store::kHashBlock != 0)
     return Fail(ErrorCode::kInvalid, "no block of {} begins at {}", ask.name, ask.offset);
-  const uint64_t end = std::min(tensor->bytes, ask.offset + kMostHashed);
+  const uint64_t blocks = HashesInReply(tensor->bytes, ask.offset);
+  const uint64_t end = std::min(tensor->bytes, ask.offset + blocks * store::kHashBlock);
   store::BlockHash sum;
   for (uint64_t at = ask.offset; at < end; at += wire::kMaxTensorPiece) {
+    if (cut.load()) return Fail(ErrorCode::kCancelled, "its link was cut");
     const uint64_t count = std::min<uint64_t>(wire::kMaxTensorPiece, end - at);
     const std::vector<uint8_t> piece = TRY(model.read(ask.name, at, count));
     sum.Update(std::as_bytes(std::span(piece)));
@@ -49,7 +49,7 @@ std::vector<uint8_t> Packed(const std::vector<bool>& held) {
 
 BulkServer::~BulkServer() {
   if (turn_ != nullptr) turn_->Close();
-  for (Connection& connection : connections_) connection.link->Shutdown();
+  for (Connection& connection : connections_) Cut(connection);
   for (Connection& connection : connections_) connection.thread.join();
 }
 
@@ -64,7 +64,7 @@ void BulkServer::Share(std::vector<Model> models) {
 
 void BulkServer::Serve(std::unique_ptr<engine::DataLink> link, bool member) {
   Reap();
-  if (connections_.size() >= kMaxLinks) return;
+  if (connections_.size() >= kMaxOpen) return;
   Connection& connection = connections_.emplace_back();
   connection.link = std::move(link);
   connection.member = member;
@@ -73,8 +73,13 @@ void BulkServer::Serve(std::unique_ptr<engine::DataLink> link, bool member) {
 
 void BulkServer::Cut(const NodeId& peer) {
   for (Connection& connection : connections_) {
-    if (connection.link->peer() == peer) connection.link->Shutdown();
+    if (connection.link->peer() == peer) Cut(connection);
   }
+}
+
+void BulkServer::Cut(Connection& connection) {
+  connection.cut.store(true);
+  connection.link->Shutdown();
 }
 
 void BulkServer::Reap() {
@@ -99,13 +104,29 @@ void BulkServer::Main(Connection& connection) {
   for (;;) {
     auto outcome = connection.link->Poll(sys::Now() + kIdleLimit);
     if (!outcome || outcome->event != engine::DataLink::Event::kFrame) break;
-    if (std::holds_alternative<wire::LinkProbe>(*outcome->frame.message)) AdmitOnce(connection);
+    if (!Admit(connection, *outcome->frame.message)) break;
     const wire::Message answer = Answer(connection, *outcome->frame.message);
     if (!connection.link->Send(answer, {}, sys::Now() + kAnswerLimit)) break;
   }
   if (connection.measures) turn_->Leave(connection.link->peer());
+  if (connection.pulls) {
+    const MutexLock lock(mutex_);
+    --pulling_;
+  }
   connection.link->Shutdown();
   connection.done.store(true);
+}
+
+bool BulkServer::Admit(Connection& connection, const wire::Message& question) {
+  if (std::holds_alternative<wire::LinkProbe>(question)) {
+    AdmitOnce(connection);
+  } else if (!connection.pulls) {
+    const MutexLock lock(mutex_);
+    if (pulling_ == kMaxLinks) return false;
+    ++pulling_;
+    connection.pulls = true;
+  }
+  return true;
 }
 
 void BulkServer::AdmitOnce(Connection& connection) {
@@ -123,8 +144,7 @@ wire::Message BulkServer::Answer(const Connection& connection, const wire::Messa
     wire::TensorReply reply;
     const auto model = Find(ask->model);
     if (!model || ask->bytes > wire::kMaxTensorPiece) return reply;
-    auto bytes =
-        ask->bytes == 0 ? HashesOf(*model, *ask) : model->read(ask->name, ask->offset, ask->bytes);
+    auto bytes = BytesFor(connection, *model, *ask);
     if (bytes) {
       reply.found = true;
       reply.bytes = *std::move(bytes);
@@ -137,6 +157,13 @@ wire::Message BulkServer::Answer(const Connection& connection, const wire::Messa
   const auto* ask = std::get_if<wire::ManifestRequest>(&question);
   const auto model = ask == nullptr ? std::nullopt : Find(ask->model);
   return model ? AnswerAbout(*model, ask->held_only) : wire::ManifestReply{};
+}
+
+Result<std::vector<uint8_t>> BulkServer::BytesFor(const Connection& connection, const Model& model,
+                                                  const wire::TensorRequest& ask) {
+  if (ask.bytes > 0) return model.read(ask.name, ask.offset, ask.bytes);
+  const MutexLock lock(hashing_);
+  return HashesOf(model, ask, connection.cut);
 }
 
 // Only a member that has all of a model gives out its manifest: who takes that from it expects

@@ -122,7 +122,7 @@ TEST(DoctorTest, SaysWhichDeviceHasTheOlderVersion) {
   Finding found = TheOnlyWrong(sight, "members");
   EXPECT_EQ(found.title, "nas has another version of exo");
   EXPECT_EQ(found.detail,
-            "nas speaks protocols 7 to 9, this device (desk) protocol 2: they do not understand "
+            "nas speaks protocols 7 to 9, this device (desk) protocol 3: they do not understand "
             "each other");
   EXPECT_EQ(found.fix, "update exo on this device (desk), which has the older version");
   nas.protocols = {1, 1};

@@ -10,9 +10,9 @@ namespace {
 
 // A session is young: records, trust and conversations go over it first.
 constexpr Time kFirst = std::chrono::seconds(1);
-// Networks change with the furniture and the neighbors.
 // By then a device that has just started has read its models' files.
 constexpr Time kStarted = std::chrono::seconds(15);
+// Networks change with the furniture and the neighbors.
 constexpr Time kAgain = std::chrono::hours(1);
 constexpr Time kAfterFailure = std::chrono::minutes(5);
 // Heartbeats may ask for it as often.

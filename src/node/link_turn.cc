@@ -1,6 +1,6 @@
 #include "node/link_turn.h"
 
-#include <utility>
+#include <algorithm>
 
 #include "sys/system.h"
 
@@ -33,19 +33,28 @@ bool LinkTurn::IsFirst(const NodeId& peer) const {
   return own_ == Own::kMeasuring || (own_ == Own::kAsking && asked_ == peer && self_ < peer);
 }
 
+void LinkTurn::ForgetPast(Time now) {
+  std::erase_if(admitted_, [now](const Admitted& one) { return one.until <= now; });
+}
+
 void LinkTurn::Admit(const NodeId& peer, Time deadline) {
-  const auto end = std::chrono::steady_clock::time_point(deadline);
   const MutexLock lock(mutex_);
-  while (IsFirst(peer) && !closed_) {
-    if (!changed_.WaitUntil(mutex_, end)) break;
+  Time now = sys::Now();
+  for (ForgetPast(now); !closed_ && now < deadline; ForgetPast(now)) {
+    if (!IsFirst(peer) && admitted_.empty()) break;
+    const Time end = admitted_.empty() ? deadline : std::min(deadline, admitted_.front().until);
+    changed_.WaitUntil(mutex_, std::chrono::steady_clock::time_point(end));
+    now = sys::Now();
   }
-  admitted_ = peer;
-  admitted_until_ = sys::Now() + kLongest;
+  admitted_.push_back({peer, now + kLongest});
 }
 
 void LinkTurn::Leave(const NodeId& peer) {
   const MutexLock lock(mutex_);
-  if (admitted_ == peer) admitted_until_ = {};
+  const auto at = std::ranges::find(admitted_, peer, &Admitted::peer);
+  if (at == admitted_.end()) return;
+  admitted_.erase(at);
+  changed_.NotifyAll();
 }
 
 void LinkTurn::Close() {
@@ -56,7 +65,7 @@ void LinkTurn::Close() {
 
 bool LinkTurn::Taken(Time now) {
   const MutexLock lock(mutex_);
-  return now < admitted_until_;
+  return std::ranges::any_of(admitted_, [now](const Admitted& one) { return now < one.until; });
 }
 
 }  // namespace exo::node

@@ -5,6 +5,8 @@
 // Thread: any.
 #pragma once
 
+#include <vector>
+
 #include "base/ids.h"
 #include "base/mutex.h"
 #include "base/units.h"
@@ -20,8 +22,9 @@ class LinkTurn {
   void Begin() EXO_EXCLUDES(mutex_);
   void End() EXO_EXCLUDES(mutex_);
 
-  // `peer` asks for the first time over a link: waits while this device measures, or is the first
-  // of two that have asked each other; not after `deadline`, nor once Close was called.
+  // `peer` asks for the first time over a link: waits while this device measures, is the first of
+  // two that have asked each other, or is measured already; not after `deadline`, nor once Close
+  // was called.
   void Admit(const NodeId& peer, Time deadline) EXO_EXCLUDES(mutex_);
   // Its link has ended.
   void Leave(const NodeId& peer) EXO_EXCLUDES(mutex_);
@@ -32,15 +35,20 @@ class LinkTurn {
 
  private:
   enum class Own { kNone, kAsking, kMeasuring };
+  // Who measures a way to this device; more than one where a deadline came first.
+  struct Admitted {
+    NodeId peer;
+    Time until{};
+  };
   bool IsFirst(const NodeId& peer) const EXO_REQUIRES(mutex_);
+  void ForgetPast(Time now) EXO_REQUIRES(mutex_);
 
   const NodeId self_;
   Mutex mutex_;
   CondVar changed_;
   Own own_ EXO_GUARDED_BY(mutex_) = Own::kNone;
   NodeId asked_ EXO_GUARDED_BY(mutex_);
-  NodeId admitted_ EXO_GUARDED_BY(mutex_);
-  Time admitted_until_ EXO_GUARDED_BY(mutex_){};
+  std::vector<Admitted> admitted_ EXO_GUARDED_BY(mutex_);  // the first one's time ends first
   bool closed_ EXO_GUARDED_BY(mutex_) = false;
 };
 

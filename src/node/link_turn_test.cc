@@ -90,5 +90,25 @@ TEST(LinkTurnTest, IsTakenUntilTheMeasurementIsOver) {
   EXPECT_FALSE(turn.Taken(sys::Now()));
 }
 
+TEST(LinkTurnTest, IsMeasuredByOneAfterTheOther) {
+  LinkTurn turn(kFirst);
+  turn.Admit(kSecond, Far());
+  Asking asking(turn, kThird);
+  EXPECT_FALSE(asking.AdmittedSoon());
+  turn.Leave(kSecond);
+  asking.Join();
+  EXPECT_TRUE(turn.Taken(sys::Now()));
+}
+
+TEST(LinkTurnTest, OfTwoThatMeasureTheSecondMayLeaveFirst) {
+  LinkTurn turn(kFirst);
+  turn.Admit(kSecond, Far());
+  turn.Admit(kThird, sys::Now());  // it has waited for as long as it may
+  turn.Leave(kThird);
+  EXPECT_TRUE(turn.Taken(sys::Now())) << "by the other one";
+  turn.Leave(kSecond);
+  EXPECT_FALSE(turn.Taken(sys::Now()));
+}
+
 }  // namespace
 }  // namespace exo::node

@@ -6,6 +6,7 @@
 #include "base/log.h"
 #include "base/units.h"
 #include "node/bulk_client.h"
+#include "node/bulk_server.h"
 #include "store/block_hash.h"
 
 namespace exo::node {
@@ -87,13 +88,8 @@ class BulkHolder final : public store::TensorHolder {
     std::vector<Hash256> blocks;
     while (blocks.size() < store::BlocksOf(bytes)) {
       const uint64_t offset = blocks.size() * store::kHashBlock;
-      const auto hashes = TRY(Fetch(tensor, offset, 0, cancel));
-      if (hashes.empty() || hashes.size() % Hash256::kSize != 0) {
-        return Fail(ErrorCode::kCorrupt, "a member sent {} bytes for hashes of tensor {}",
-                    hashes.size(), tensor);
-      }
-      for (size_t at = 0; at < hashes.size(); at += Hash256::kSize)
-        std::memcpy(blocks.emplace_back().bytes.data(), &hashes[at], Hash256::kSize);
+      const std::vector<uint8_t> reply = TRY(Fetch(tensor, offset, 0, cancel));
+      TRY(TakeHashes(reply, bytes, blocks));
     }
     return blocks;
   }
@@ -116,7 +112,8 @@ class Puller {
          PullOptions options)
       : identity_(identity), cache_(std::move(cache)), options_(std::move(options)) {}
 
-  // What was pulled before needs no member, unless a tensor of it turns out to be damaged.
+  // What is here as a whole needs no member, unless a tensor of it turns out to be damaged; a part
+  // of a tensor needs one for the hashes of its blocks.
   Result<std::shared_ptr<const store::Manifest>> Manifest(const std::atomic<bool>* cancel) {
     manifest_ = cache_->FindModel(options_.model);
     if (manifest_ != nullptr) return manifest_;
@@ -274,6 +271,18 @@ std::unique_ptr<engine::StageSource> MakeAdaptedSource(const net::Identity& iden
                                                        std::vector<AdapterOptions> adapters) {
   return std::make_unique<AdaptedSource>(identity, std::move(cache), std::move(model),
                                          std::move(adapters));
+}
+
+Result<void> TakeHashes(std::span<const uint8_t> reply, uint64_t bytes,
+                        std::vector<Hash256>& blocks) {
+  const uint64_t count = HashesInReply(bytes, blocks.size() * store::kHashBlock);
+  if (reply.size() != count * Hash256::kSize) {
+    return Fail(ErrorCode::kCorrupt, "a member sent {} bytes for {} hashes of blocks", reply.size(),
+                count);
+  }
+  for (size_t at = 0; at < reply.size(); at += Hash256::kSize)
+    std::memcpy(blocks.emplace_back().bytes.data(), &reply[at], Hash256::kSize);
+  return {};
 }
 
 Result<std::shared_ptr<const store::Manifest>> PullManifest(const net::Identity& identity,

@@ -4,6 +4,7 @@
 
 #include <atomic>
 #include <memory>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -40,6 +41,11 @@ std::unique_ptr<engine::StageSource> MakeAdaptedSource(const net::Identity& iden
                                                        std::shared_ptr<store::TensorCache> cache,
                                                        std::unique_ptr<engine::StageSource> model,
                                                        std::vector<AdapterOptions> adapters);
+
+// Takes a reply with hashes of a tensor of so many bytes, which go on behind `blocks`. Errors:
+// kCorrupt (others than there are in it: no reply is worth a question but that).
+Result<void> TakeHashes(std::span<const uint8_t> reply, uint64_t bytes,
+                        std::vector<Hash256>& blocks);
 
 // The manifest of a model from one member, checked against its id. Blocks. Errors: kDisconnected,
 // kNotFound, kCorrupt, kCancelled.

@@ -11,7 +11,7 @@
 namespace exo::store {
 namespace {
 
-constexpr std::string_view kPreparedMagic{"exo-prepared-2\n\0", 16};
+constexpr std::string_view kPreparedMagic{"exo-prepared-3\n\0", 16};
 constexpr uint64_t kAlignment = 4096;   // of a matrix: pages belong to one
 constexpr uint64_t kPiece = 16 * kMiB;  // packed and written at a time
 constexpr uint32_t kMaxName = 256;

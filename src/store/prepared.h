@@ -6,7 +6,7 @@
 // nothing has to be hashed or packed again. It is made from that file and trusted like it: the
 // header is verified by its hash, the panels are not read through at each start.
 //
-// Bytes (little-endian): "exo-prepared-2\n\0"; u64 header bytes H; header: u32 length and layout
+// Bytes (little-endian): "exo-prepared-3\n\0"; u64 header bytes H; header: u32 length and layout
 // name; 32 bytes: the stamp of the source; u64 length and manifest; u32 count; per matrix {u32
 // length and name, u64 offset, u64 bytes}; SHA-256 of everything before it. Panels begin at
 // multiples of 4096.

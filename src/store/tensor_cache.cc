@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cstring>
 
 #include "base/check.h"
 #include "base/log.h"
@@ -9,6 +10,9 @@
 
 namespace exo::store {
 namespace {
+
+// Of the name of a file that is named by the hash of its blocks (ADR 0034).
+constexpr const char* kBlocksEnding = ".blocks";
 
 bool Cancelled(const std::atomic<bool>* cancel) {
   return cancel != nullptr && cancel->load();
@@ -38,10 +42,12 @@ Result<sys::FileStamp> VerifyFile(const std::string& path, uint64_t bytes, const
 }  // namespace
 
 std::string TensorCache::Key::FileName() const {
-  return of.IsZero() ? hash.Hex() : hash.Hex() + "-" + of.Hex();
+  return (of.IsZero() ? hash.Hex() : hash.Hex() + "-" + of.Hex()) + kBlocksEnding;
 }
 
-std::optional<TensorCache::Key> TensorCache::Key::FromFileName(const std::string& name) {
+std::optional<TensorCache::Key> TensorCache::Key::FromFileName(const std::string& file) {
+  if (!file.ends_with(kBlocksEnding)) return std::nullopt;
+  const std::string name = file.substr(0, file.size() - std::strlen(kBlocksEnding));
   const size_t dash = std::min(name.find('-'), name.size());
   const auto hash = Hash256::FromHex(name.substr(0, dash));
   if (!hash) return std::nullopt;
@@ -63,6 +69,8 @@ void TensorCache::Scan() {
     const std::string path = folder_ + "/" + name;
     if (name.find(".new.") != std::string::npos) (void)sys::RemoveFile(path);
     if (const auto model = PulledModelId(name)) noted.push_back(*model);
+    // Named by another kind of hash, as before ADR 0034: no manifest has it any more.
+    if (Key::FromFileName(name + kBlocksEnding)) (void)sys::RemoveFile(path);
     const auto key = Key::FromFileName(name);
     if (!key) continue;
     const auto stamp = sys::RealDisk().Look(path);

@@ -1,5 +1,5 @@
 // Tensors pulled from peers, and runs of blocks of tensors of which a shard reads a part: one file
-// each, named by content hash, in one folder with a budget.
+// each, named by content hash and its kind, in one folder with a budget.
 //
 // A file gets its name when all of its bytes have been hashed, and a file found under its name is
 // hashed once per process before it is used. Two pulls of one tensor share the work. Files that no
@@ -36,7 +36,7 @@ namespace exo::store {
 class TensorCache : public std::enable_shared_from_this<TensorCache> {
  public:
   // Takes over what is in `folder` (made when it is missing) and removes what broken-off pulls
-  // left.
+  // left, and what is named by hashes that no model has any more.
   static std::shared_ptr<TensorCache> Open(std::string folder, uint64_t budget);
 
   // Makes pieces of a model's, or an adapter's, tensors present: of a part of a tensor the blocks
@@ -91,7 +91,7 @@ class TensorCache : public std::enable_shared_from_this<TensorCache> {
   struct Key {
     Hash256 hash;
     Hash256 of;  // the tensor's, of a run; zero: it is one
-    static std::optional<Key> FromFileName(const std::string& name);
+    static std::optional<Key> FromFileName(const std::string& file);
     std::string FileName() const;
     friend auto operator<=>(const Key&, const Key&) = default;
   };

@@ -69,6 +69,9 @@ class TensorCacheTest : public testing::Test {
   const model::TensorRef& Query(uint32_t layer) const {
     return manifest_.tensors()->layers[layer].attn_q;
   }
+  std::string FileOf(const model::TensorRef& tensor) const {
+    return folder_ / "t/" + manifest_.HashOf(tensor.name).value().Hex() + ".blocks";
+  }
   std::vector<std::byte> BytesOf(const model::TensorRef& tensor, backend::TensorSource& source) {
     const auto bytes = source.Read(tensor, 0, tensor.bytes).value();
     return {bytes.begin(), bytes.end()};
@@ -245,26 +248,42 @@ TEST_F(TensorCacheTest, ACancelledPullLeavesTheOtherItsWork) {
   EXPECT_EQ(PullFrom(*cache, manifest_, Spec(0, 2), {&cancelling}, &cancel).error().code,
             ErrorCode::kCancelled);
   ASSERT_TRUE(Pull(*cache, Spec(0, 2)));
-  for (const std::string& name : sys::ListFolder(folder_ / "t")) EXPECT_EQ(name.size(), 64u);
+  for (const std::string& name : sys::ListFolder(folder_ / "t"))
+    EXPECT_TRUE(name.ends_with(".blocks"));
 }
 
 TEST_F(TensorCacheTest, WhatLiesUnderAHashIsVerifiedOncePerProcess) {
   ASSERT_TRUE(Pull(*TensorCache::Open(folder_ / "t", kPlenty), Spec(0, 1)));
-  const std::string path = folder_ / "t/" + manifest_.HashOf(Query(0).name).value().Hex();
+  const std::string path = FileOf(Query(0));
   {
     std::fstream file(path, std::ios::in | std::ios::out | std::ios::binary);
     file.seekp(100);
     file.put('!');
   }
-  sys::WriteFileAtomically(folder_ / "t/" + path.substr(path.size() - 64) + ".new.1", "left", 0600)
-      .value();
+  sys::WriteFileAtomically(path + ".new.1", "left", 0600).value();
   const auto cache = TensorCache::Open(folder_ / "t", kPlenty);
   asked_ = 0;
   const auto source = Pull(*cache, Spec(0, 1));
   ASSERT_TRUE(source);
   EXPECT_EQ(asked_, 1u);
   EXPECT_EQ(BytesOf(Query(0), **source), BytesOf(Query(0), *file_->MakeSource().value()));
-  for (const std::string& name : sys::ListFolder(folder_ / "t")) EXPECT_EQ(name.size(), 64u);
+  for (const std::string& name : sys::ListFolder(folder_ / "t"))
+    EXPECT_TRUE(name.ends_with(".blocks"));
+}
+
+// An exo that hashed tensors as one block each has left them: no pull would ever ask for them.
+TEST_F(TensorCacheTest, WhatIsNamedByAnotherKindOfHashGoes) {
+  ASSERT_TRUE(Pull(*TensorCache::Open(folder_ / "t", kPlenty), Spec(0, 1)));
+  const std::string whole(64, 'a'), run = whole + "-" + std::string(64, 'b');
+  for (const std::string& name : {whole, run, std::string("notes")})
+    sys::WriteFileAtomically(folder_ / "t/" + name, "bytes", 0600).value();
+  const auto cache = TensorCache::Open(folder_ / "t", kPlenty);
+  EXPECT_FALSE(sys::Exists(folder_ / "t/" + whole));
+  EXPECT_FALSE(sys::Exists(folder_ / "t/" + run));
+  EXPECT_TRUE(sys::Exists(folder_ / "t/notes")) << "not ours";
+  asked_ = 0;
+  EXPECT_TRUE(Pull(*cache, Spec(0, 1)));
+  EXPECT_EQ(asked_, 0u);
 }
 
 // Two members with half of the tensors each, and one that has them all but comes last.
@@ -330,9 +349,7 @@ class PulledModelTest : public TensorCacheTest {
     return spec;
   }
   std::string Note() const { return PulledModelPath(folder_ / "t", manifest_.id()); }
-  std::string TensorFile() const {
-    return folder_ / "t/" + manifest_.HashOf(Query(0).name).value().Hex();
-  }
+  std::string TensorFile() const { return FileOf(Query(0)); }
   // As after a restart.
   std::shared_ptr<TensorCache> Again(uint64_t budget = kPlenty) {
     cache_.reset();
@@ -478,9 +495,8 @@ TEST_F(TensorCacheTest, TheLeastRecentlyUsedGoFirst) {
   EXPECT_LE(cache->bytes(), 2 * layer_bytes + layer_bytes / 2);
   const auto missing = [&](uint32_t layer) {
     return std::ranges::count_if(
-        backend::StageTensors(Spec(layer, layer + 1)), [&](const model::TensorRef* tensor) {
-          return !sys::Exists(folder_ / "t/" + manifest_.HashOf(tensor->name).value().Hex());
-        });
+        backend::StageTensors(Spec(layer, layer + 1)),
+        [&](const model::TensorRef* tensor) { return !sys::Exists(FileOf(*tensor)); });
   };
   EXPECT_EQ(missing(0), 0);
   EXPECT_GT(missing(1), 0);

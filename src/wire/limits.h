@@ -18,7 +18,7 @@ inline constexpr uint32_t kMaxPrefix = 128;    // bits of an IPv6 address
 inline constexpr uint32_t kMaxFormats = 64;    // of weights: GGUF has 40
 inline constexpr uint32_t kMaxModels = 1024;   // of one node's inventory
 inline constexpr uint32_t kMaxDownloads = 32;  // of one node, at a time; also awaited
-inline constexpr uint32_t kMaxRivals = 64;     // placements that a reply tells of
+inline constexpr uint32_t kMaxRivals = 80;     // placements that a reply tells of: 16 of each kind
 inline constexpr uint32_t kMaxReplicas = 32;   // of a model: a home has fewer devices that hold it
 // A plan's and a request's adapters: kMaxAdapters, kMaxAdaptersUsed (messages.h).
 inline constexpr uint32_t kMaxDesired = 1024;           // models that a cluster remembers

@@ -18,10 +18,10 @@
 
 namespace exo::wire {
 
-// Version 1 said why in English and is refused; from 2 on a version works with the one before it
-// (docs/protocol.md, "How it may grow").
-inline constexpr uint32_t kProtocolVersion = 2;
-inline constexpr uint32_t kProtocolOldest = 2;
+// Version 1 said why in English and 2 hashed tensors otherwise: both are refused; from 3 on a
+// version works with the one before it (docs/protocol.md, "How it may grow").
+inline constexpr uint32_t kProtocolVersion = 3;
+inline constexpr uint32_t kProtocolOldest = 3;
 
 // Limits on what a peer may send (checked before anything is allocated).
 inline constexpr uint32_t kMaxControlFrame = 8u << 20;  // a prompt of 1 M tokens is 4 MiB
@@ -41,7 +41,7 @@ struct Protocols {
   friend bool operator==(const Protocols&, const Protocols&) = default;
 };
 inline constexpr Protocols kProtocols = {kProtocolOldest, kProtocolVersion};
-// "protocol 2", "protocols 2 to 3"
+// "protocol 3", "protocols 3 to 4"
 std::string TextOf(const Protocols& protocols);
 
 // First message in each direction on every connection.

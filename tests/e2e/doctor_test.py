@@ -158,7 +158,7 @@ def test_devices_of_other_versions(exo):
             assert b"update exo on" in answer, answer
             found = wait_for(spoken, lambda s=spoken: [one for one in doctor_findings(exo, node, "members") if s in one["detail"]])[0]
             assert found["state"] == "problem" and found["title"].endswith(" has another version of exo"), found
-            assert "this device (n1) protocol 2" in found["detail"] and found["fix"].startswith(fix), found
+            assert "this device (n1) protocol 3" in found["detail"] and found["fix"].startswith(fix), found
             assert ("this device" in found["fix"]) == (number == 0), found
 
 

@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <functional>
+#include <map>
 #include <memory>
 #include <optional>
 #include <set>
@@ -208,11 +209,7 @@ class Runner {
   void OnReturned(const DataFrame& frame, Time now) {
     const size_t shards = wire::GroupOf(plan_, plan_.stages.size() - 1).size();
     if (shards == 1) return OnOutputs(frame, now);
-    if (frame.step.step != shards_step_) {
-      if (frame.step.step < shards_step_) return;  // sent twice
-      shards_step_ = frame.step.step;
-      shards_done_.clear();
-    }
+    if (frame.step.step <= finished_step_) return;  // sent twice
     const auto cancelled = [](const wire::Step& step) {
       std::vector<RequestId> given_up;
       for (const wire::StepItem& item : step.items) {
@@ -220,12 +217,17 @@ class Runner {
       }
       return given_up;
     };
-    if (!shards_done_.empty() && (frame.hidden != shards_rows_.hidden ||
-                                  cancelled(frame.step) != cancelled(shards_rows_.step)))
+    Returned& returned = returned_[frame.step.step];
+    if (!returned.shards.empty() && (frame.hidden != returned.rows.hidden ||
+                                     cancelled(frame.step) != cancelled(returned.rows.step)))
       return outputs_.broken("two shards computed different rows");
-    shards_rows_ = frame;
-    if (shards_done_.insert(frame.from).second && shards_done_.size() == shards)
-      OnOutputs(frame, now);
+    returned.rows = frame;
+    returned.shards.insert(frame.from);
+    if (returned.shards.size() < shards) return;
+    // Each shard returns steps in order: what is missing of earlier ones was lost.
+    finished_step_ = frame.step.step;
+    returned_.erase(returned_.begin(), returned_.upper_bound(finished_step_));
+    OnOutputs(frame, now);
   }
 
   void Compute(DataFrame frame) {
@@ -418,10 +420,14 @@ class Runner {
   PageDisk& disk_;  // of the node
   bool failed_ = false;
   RunnerOutputs outputs_;
-  // At the lead: what the shards of the last group have said of the latest step.
-  uint64_t shards_step_ = 0;
-  std::set<uint32_t> shards_done_;
-  DataFrame shards_rows_;
+  // At the lead: what shards of the last group have said of steps, and the latest one of which all
+  // have.
+  struct Returned {
+    std::set<uint32_t> shards;
+    DataFrame rows;
+  };
+  std::map<uint64_t, Returned> returned_;
+  uint64_t finished_step_ = 0;
   StageMachine machine_;
   FakeStage model_;
   std::map<RequestId, uint64_t> stale_;  // through which step
