@@ -98,23 +98,29 @@ void World::SendData(Node& from, const NodeId& to, DataFrame frame) {
 
 // To every instance of the model on that node, not only to the right one: real links belong to one
 // plan, here the fence must keep stale frames out.
-void World::DeliverData(const NodeId& to, const DataFrame& frame) {
+// What has to wait there holds up what comes behind it: links keep their order.
+void World::DeliverData(const NodeId& to, DataFrame frame) {
+  std::deque<DataFrame>& held = held_[to];
+  held.push_back(std::move(frame));
+  if (held.size() == 1) DeliverHeld(to);
+}
+
+void World::DeliverHeld(const NodeId& to) {
   Node& node = ById(to);
-  if (!node.running) return;
-  if (node.paused) {
-    After(std::chrono::milliseconds(200), [this, to, frame] { DeliverData(to, frame); });
-    return;
+  std::deque<DataFrame>& held = held_[to];
+  while (!held.empty()) {
+    if (!node.running) return held.clear();
+    if (node.paused) return After(std::chrono::milliseconds(200), [this, to] { DeliverHeld(to); });
+    // A real link is connected when both ends serve.
+    const PlanId& plan_of_frame = held.front().step.plan;
+    if (!node.runners.contains(plan_of_frame) &&
+        node.core->PlanOfReservation(plan_of_frame) != nullptr)
+      return After(std::chrono::milliseconds(5), [this, to] { DeliverHeld(to); });
+    std::vector<Runner*> runners;
+    for (auto& [plan, runner] : node.runners) runners.push_back(runner.get());
+    for (Runner* runner : runners) runner->OnFrame(held.front(), now_);
+    held.pop_front();
   }
-  // A real link is connected when both ends serve.
-  const PlanId& plan_of_frame = frame.step.plan;
-  if (!node.runners.contains(plan_of_frame) &&
-      node.core->PlanOfReservation(plan_of_frame) != nullptr) {
-    After(std::chrono::milliseconds(5), [this, to, frame] { DeliverData(to, frame); });
-    return;
-  }
-  std::vector<Runner*> runners;
-  for (auto& [plan, runner] : node.runners) runners.push_back(runner.get());
-  for (Runner* runner : runners) runner->OnFrame(frame, now_);
 }
 
 }  // namespace exo::sim

@@ -107,7 +107,8 @@ class World {
   void Break(size_t a, size_t b, const std::string& reason);
   void SendMessage(Node& from, const NodeId& to, const wire::Message& message);
   void SendData(Node& from, const NodeId& to, DataFrame frame);
-  void DeliverData(const NodeId& to, const DataFrame& frame);
+  void DeliverData(const NodeId& to, DataFrame frame);
+  void DeliverHeld(const NodeId& to);
   void Network();  // connects what can be connected
 
   // ---- workload and faults ----
@@ -145,6 +146,7 @@ class World {
   std::map<NodeId, size_t> by_id_;
   std::map<std::pair<size_t, size_t>, Pair> pairs_;
   std::map<std::pair<size_t, size_t>, Time> last_data_;
+  std::map<NodeId, std::deque<DataFrame>> held_;  // that came to a node and wait there
   std::vector<ModelShape> models_;
   std::vector<TokenId> last_text_;  // prompt and answer of the newest request
   std::map<RequestId, Request> requests_;
