@@ -18,7 +18,7 @@ namespace exo::cluster {
 namespace {
 
 // Layers of 100 MiB, 60 of them the feed-forward block; 50 MiB of embedding and of output.
-ModelShape Shape(uint32_t layers) {
+ModelShape HybridShape(uint32_t layers) {
   ModelShape shape{.name = "m", .width = 4096, .trained_context = 1024};
   shape.id.bytes[0] = 9;
   shape.layer_bytes.assign(layers, 100 * kMiB);
@@ -37,7 +37,7 @@ ModelShape Shape(uint32_t layers) {
   return shape;
 }
 
-PlanNode Node(uint8_t number, uint64_t memory, double speed, double rtt_ms) {
+PlanNode HybridNode(uint8_t number, uint64_t memory, double speed, double rtt_ms) {
   PlanNode node{.name = fmt::format("n{}", number),
                 .memory_available = memory,
                 .memory_budget = memory,
@@ -143,7 +143,7 @@ double FastestOf(const std::vector<Placement>& placements) {
 // fits, and no other one is faster by more than a few percent where the fastest of all is one.
 TEST(HybridsTest, NoHybridIsMuchFasterThanTheOneThatIsFound) {
   Rng rng(5);
-  const ModelShape shape = Shape(7);
+  const ModelShape shape = HybridShape(7);
   const PlanOptions options;
   size_t compared = 0;
   double worst = 1;
@@ -153,8 +153,8 @@ TEST(HybridsTest, NoHybridIsMuchFasterThanTheOneThatIsFound) {
     std::vector<PlanNode> nodes;
     for (size_t i = 0; i < count; ++i) {
       const uint64_t memory = (250 + rng.Below(350)) * kMiB;
-      nodes.push_back(
-          Node(static_cast<uint8_t>(i + 1), memory, 5 + static_cast<double>(rng.Below(15)), rtt));
+      nodes.push_back(HybridNode(static_cast<uint8_t>(i + 1), memory,
+                                 5 + static_cast<double>(rng.Below(15)), rtt));
     }
     const Search search = SearchOf(shape, nodes, options);
     const std::vector<Placement> found = FastestHybrids(search, 4);
@@ -181,10 +181,10 @@ TEST(HybridsTest, NoHybridIsMuchFasterThanTheOneThatIsFound) {
 
 // Eight different nodes, each of which holds a sixth of a model of 80 layers.
 TEST(HybridsTest, EightNodesAreComparedSoon) {
-  ModelShape shape = Shape(80);
+  ModelShape shape = HybridShape(80);
   std::vector<PlanNode> nodes;
   for (uint8_t i = 1; i <= 8; ++i) {
-    nodes.push_back(Node(i, (1350 + 50 * i) * kMiB, 5 + i, 0.05));
+    nodes.push_back(HybridNode(i, (1350 + 50 * i) * kMiB, 5 + i, 0.05));
     if (i > 4) nodes.back().memory_available = nodes.back().memory_budget = 2 * kGiB;
   }
   const PlanOptions options;
@@ -196,10 +196,10 @@ TEST(HybridsTest, EightNodesAreComparedSoon) {
 }
 
 TEST(HybridsTest, AGroupThatHoldsTheModelNeedsNoOthers) {
-  const ModelShape shape = Shape(8);
+  const ModelShape shape = HybridShape(8);
   const PlanOptions options;
   std::vector<PlanNode> nodes;
-  for (uint8_t i = 1; i <= 4; ++i) nodes.push_back(Node(i, 4 * kGiB, 10, 0.05));
+  for (uint8_t i = 1; i <= 4; ++i) nodes.push_back(HybridNode(i, 4 * kGiB, 10, 0.05));
   EXPECT_EQ(FastestOf(FastestHybrids(SearchOf(shape, nodes, options), 4)), 0);
 }
 
@@ -217,9 +217,9 @@ std::pair<double, double> FastestRivals(const PlanChoice& choice) {
 // for the rest, whose round trip a split of each layer over all of them would wait for 40 times.
 TEST(HybridsTest, IsTakenWhereItGainsEnoughAndSaysSo) {
   std::vector<PlanNode> nodes;
-  for (uint8_t i = 1; i <= 4; ++i) nodes.push_back(Node(i, 500 * kMiB, 20, 0.02));
-  nodes.push_back(Node(5, 1500 * kMiB, 10, 4));
-  const auto choice = MakePlan(Shape(20), nodes, {.context = 1024});
+  for (uint8_t i = 1; i <= 4; ++i) nodes.push_back(HybridNode(i, 500 * kMiB, 20, 0.02));
+  nodes.push_back(HybridNode(5, 1500 * kMiB, 10, 4));
+  const auto choice = MakePlan(HybridShape(20), nodes, {.context = 1024});
   ASSERT_TRUE(choice) << choice.error().message;
   EXPECT_EQ(choice->basis, wire::PlanBasis::kFasterHybrid);
   const auto [hybrid, other] = FastestRivals(*choice);
@@ -236,9 +236,10 @@ TEST(HybridsTest, IsTakenWhereItGainsEnoughAndSaysSo) {
 // Three nodes that need each other's memory, on links where two of them are faster side by side,
 // but by less than such predictions have been off.
 TEST(HybridsTest, IsNotTakenWhereItGainsTooLittle) {
-  const std::vector<PlanNode> nodes = {Node(1, 440 * kMiB, 20, 1), Node(2, 440 * kMiB, 20, 1),
-                                       Node(3, 700 * kMiB, 18, 1)};
-  const auto choice = MakePlan(Shape(13), nodes, {.context = 1024});
+  const std::vector<PlanNode> nodes = {HybridNode(1, 440 * kMiB, 20, 1),
+                                       HybridNode(2, 440 * kMiB, 20, 1),
+                                       HybridNode(3, 700 * kMiB, 18, 1)};
+  const auto choice = MakePlan(HybridShape(13), nodes, {.context = 1024});
   ASSERT_TRUE(choice) << choice.error().message;
   const auto [hybrid, other] = FastestRivals(*choice);
   EXPECT_GT(hybrid, other);
@@ -249,10 +250,10 @@ TEST(HybridsTest, IsNotTakenWhereItGainsTooLittle) {
 // Its layers are cut for one token, whatever it is for.
 TEST(HybridsTest, AsAskedItIsOverAllNodesInProportionToTheirSpeed) {
   std::vector<PlanNode> nodes;
-  for (uint8_t i = 1; i <= 3; ++i) nodes.push_back(Node(i, 4 * kGiB, 10, 0.02));
+  for (uint8_t i = 1; i <= 3; ++i) nodes.push_back(HybridNode(i, 4 * kGiB, 10, 0.02));
   for (const wire::Use use : {wire::Use::kLatency, wire::Use::kPrompts}) {
-    const auto choice =
-        MakePlan(Shape(12), nodes, {.split = wire::Split::kHybrid, .use = use, .context = 1024});
+    const auto choice = MakePlan(HybridShape(12), nodes,
+                                 {.split = wire::Split::kHybrid, .use = use, .context = 1024});
     ASSERT_TRUE(choice) << choice.error().message;
     EXPECT_EQ(choice->basis, wire::PlanBasis::kHybrid);
     const wire::Plan& plan = choice->plan;
@@ -263,16 +264,17 @@ TEST(HybridsTest, AsAskedItIsOverAllNodesInProportionToTheirSpeed) {
       const uint32_t layers = first.layer_end - first.layer_begin;
       EXPECT_NEAR(layers, group.size() == 2 ? 8 : 4, 1) << "two nodes are about as fast as two";
     }
-    EXPECT_NEAR(choice->prediction.ttft_ms, Predict(Shape(12), nodes, plan, 1, use).ttft_ms, 1e-6)
+    EXPECT_NEAR(choice->prediction.ttft_ms, Predict(HybridShape(12), nodes, plan, 1, use).ttft_ms,
+                1e-6)
         << "of a prompt of this use";
   }
 }
 
 TEST(HybridsTest, MemoryWithoutEndIsAsGoodAsEnough) {
-  const ModelShape shape = Shape(12);
+  const ModelShape shape = HybridShape(12);
   const PlanOptions options;
   std::vector<PlanNode> nodes;
-  for (uint8_t i = 1; i <= 3; ++i) nodes.push_back(Node(i, 16 * kGiB, 10, 0.02));
+  for (uint8_t i = 1; i <= 3; ++i) nodes.push_back(HybridNode(i, 16 * kGiB, 10, 0.02));
   const Placement enough = SpreadHybrid(SearchOf(shape, nodes, options));
   ASSERT_EQ(enough.nodes.size(), 3u);
   for (PlanNode& node : nodes) node.memory_available = node.memory_budget = UINT64_MAX;
@@ -283,11 +285,11 @@ TEST(HybridsTest, MemoryWithoutEndIsAsGoodAsEnough) {
 
 // A group of 64 and single nodes beside it would be more than a plan may have.
 TEST(HybridsTest, APlanHasNoMoreNodesThanItMay) {
-  ModelShape shape = Shape(4);
+  ModelShape shape = HybridShape(4);
   shape.cuts.heads = 64;
   const PlanOptions options;
   std::vector<PlanNode> nodes;
-  for (uint8_t i = 1; i <= 70; ++i) nodes.push_back(Node(i, 4 * kGiB, 10, 0.02));
+  for (uint8_t i = 1; i <= 70; ++i) nodes.push_back(HybridNode(i, 4 * kGiB, 10, 0.02));
   const Search search = SearchOf(shape, nodes, options);
   const Placement spread = SpreadHybrid(search);
   ASSERT_TRUE(spread.valid());
@@ -298,10 +300,10 @@ TEST(HybridsTest, APlanHasNoMoreNodesThanItMay) {
 
 // Smaller chunks keep both groups busy, but each waits for the round trips of all its sums.
 TEST(HybridsTest, APromptWaitsForTheSumsOfEveryChunk) {
-  const ModelShape shape = Shape(8);
+  const ModelShape shape = HybridShape(8);
   std::vector<PlanNode> nodes;
   for (uint8_t i = 1; i <= 3; ++i) {
-    nodes.push_back(Node(i, 4 * kGiB, 10, 60));
+    nodes.push_back(HybridNode(i, 4 * kGiB, 10, 60));
     nodes.back().prefill_gops = i == 1 ? 256 : 1e6;
   }
   const PlanOptions options;
@@ -318,17 +320,19 @@ TEST(HybridsTest, APromptWaitsForTheSumsOfEveryChunk) {
 }
 
 TEST(HybridsTest, TwoNodesAskedForGroupsAreDividedAsIsBest) {
-  const std::vector<PlanNode> nodes = {Node(1, 4 * kGiB, 10, 0.4), Node(2, 4 * kGiB, 10, 0.4)};
-  const auto choice = MakePlan(Shape(8), nodes, {.split = wire::Split::kHybrid, .context = 1024});
+  const std::vector<PlanNode> nodes = {HybridNode(1, 4 * kGiB, 10, 0.4),
+                                       HybridNode(2, 4 * kGiB, 10, 0.4)};
+  const auto choice =
+      MakePlan(HybridShape(8), nodes, {.split = wire::Split::kHybrid, .context = 1024});
   ASSERT_TRUE(choice) << choice.error().message;
   EXPECT_NE(choice->basis, wire::PlanBasis::kHybrid);
 }
 
 TEST(HybridsTest, WhatCannotBeSplitIsRefused) {
   std::vector<PlanNode> nodes;
-  for (uint8_t i = 1; i <= 3; ++i) nodes.push_back(Node(i, 4 * kGiB, 10, 0.02));
+  for (uint8_t i = 1; i <= 3; ++i) nodes.push_back(HybridNode(i, 4 * kGiB, 10, 0.02));
   const auto lossy =
-      MakePlan(Shape(8), nodes, {.split = wire::Split::kHybrid, .codec = wire::Codec::kInt8});
+      MakePlan(HybridShape(8), nodes, {.split = wire::Split::kHybrid, .codec = wire::Codec::kInt8});
   ASSERT_FALSE(lossy);
   EXPECT_EQ(lossy.error().code, ErrorCode::kUnsupported);
   EXPECT_TRUE(lossy.error().message.contains("no int8 wire carries")) << lossy.error().message;
@@ -336,9 +340,9 @@ TEST(HybridsTest, WhatCannotBeSplitIsRefused) {
 
 // A group is predicted as it is on its own, and a stage as it is in a pipeline.
 TEST(HybridsTest, ThePredictionIsThatOfItsParts) {
-  const ModelShape shape = Shape(8);
+  const ModelShape shape = HybridShape(8);
   std::vector<PlanNode> nodes;
-  for (uint8_t i = 1; i <= 3; ++i) nodes.push_back(Node(i, 4 * kGiB, 10, 0.1));
+  for (uint8_t i = 1; i <= 3; ++i) nodes.push_back(HybridNode(i, 4 * kGiB, 10, 0.1));
   const PlanOptions options;
   const Search search = SearchOf(shape, nodes, options);
   const std::vector<wire::ShardPlan> parts = DivideLayers(shape, {nodes[1], nodes[2]});
