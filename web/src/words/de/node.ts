@@ -234,7 +234,6 @@ const describe = {
   'no layers of ': 'keine Schichten von ',
   ', embedding and output': ', Einbettung und Ausgabe',
   'embedding and output of {}': 'Einbettung und Ausgabe von {}',
-  'a part of every layer{} of {}': 'ein Teil jeder Schicht{} von {}',
   'layer {}{} of {}': 'Schicht {}{} von {}',
   'layers {}-{}{} of {}': 'Schichten {} bis {}{} von {}',
 };

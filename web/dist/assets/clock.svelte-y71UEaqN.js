@@ -1,1 +1,0 @@
-import{a as r,ak as o,t as c,b as l,J as p,h as i,W as d,a4 as m,aF as f}from"./index-DUVF3y2w.js";var u=i("<span><!></span>");function h(e,a){let s=r(a,"tone",3,"plain");var t=u(),n=p(t);o(n,()=>a.children),c(()=>d(t,1,m(s()),"svelte-1m0dk8d")),l(e,t)}const v=f(e=>{const a=setInterval(e,1e3);return()=>clearInterval(a)});function _(){return v(),Date.now()}export{h as B,_ as n};
