@@ -348,13 +348,13 @@ class Terminal:
     def send(self, text):
         os.write(self.fd, text.encode())
 
-    def end(self, key=""):
-        """Its exit code. The key is pressed each second: a Ctrl-D that comes before the line editor reads is lost."""
+    def end(self, keys=""):
+        """Its exit code. Keys are pressed each second: a Ctrl-D that comes before the line editor reads is in its line then."""
         end, press = time.monotonic() + PATIENCE, 0.0
         while time.monotonic() < end:
-            if key and time.monotonic() >= press:
+            if keys and time.monotonic() >= press:
                 with contextlib.suppress(OSError):
-                    self.send(key)
+                    self.send(keys)
                 press = time.monotonic() + 1
             if select.select([self.fd], [], [], 0.05)[0]:
                 with contextlib.suppress(OSError):
@@ -423,7 +423,7 @@ def test_a_chat_on_a_terminal(exo):
         chat.send("/retry\r")
         chat.expect("tokens/s")
         chat.expect(">>> ")
-        assert chat.end("\x04") == 0
+        assert chat.end("\x15\x04") == 0
         history = node.home / "history"
         assert history.stat().st_mode & 0o777 == 0o600 and "What" in history.read_text()
         again = Terminal(exo, "run", "exo-tiny", env=env)
