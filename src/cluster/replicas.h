@@ -73,7 +73,7 @@ struct AnswerRate {
   }
 
  private:
-  static constexpr double kFurther = 0.25;  // as measured of models of 1B on ordinary devices
+  static constexpr double kFurther = 0.25;  // 1B in Q4_0 with 16 answers on AVX-512: 0.20 to 0.24
 };
 // How many of the answers go to each of several instances, as entry nodes send them.
 std::vector<uint32_t> ShareUsers(const std::vector<AnswerRate>& rates, uint32_t users);
