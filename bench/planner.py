@@ -15,6 +15,7 @@ model (needs EXO_SHARED). Only ratios count.
 """
 import argparse
 import contextlib
+import itertools
 import json
 import os
 import pathlib
@@ -37,8 +38,8 @@ STARTED_S = 60
 # Shares of a core of each node, the model's format, the prompt's tokens, milliseconds of each link there and back (0: loopback).
 CLUSTERS = ([(shares, kind, prompt, 0) for shares in ((100,), (50, 50), (100, 50), (100, 50, 25))
              for kind in ("q4_0", "q8_0", "q4_k_m") for prompt in (16, 512)] +
-            [(shares, kind, prompt, rtt) for shares in ((50, 50), (100, 50)) for kind in ("q4_0", "q8_0")
-             for prompt in (16, 512) for rtt in (2, 10)])
+            [(shares, kind, prompt, rtt) for shares in ((50, 50), (100, 50)) for rtt in (2, 10)
+             for kind in ("q4_0", "q8_0") for prompt in (16, 512)])
 WAYS = ("auto", "layer", "tensor")  # the plan by itself, and what it is compared with
 SETTLED_S = 6  # longer than the quiet that a node waits for before it measures
 LINKS_S = 20  # by then nodes have measured their links a second time, in a quiet moment
@@ -209,22 +210,24 @@ def measure_choices(exo, model, shares, trials):
     return right == trials
 
 
-def measure_cluster(exo, options, shares, kind, prompt, rtt_ms):
+def measure_way(asked, way, prompt, tokens, line):
+    """Loads the model so and asks twice: a round of a line."""
+    plan = asked.load(way)
+    line.update(stages=len(plan["stages"]), predicted=plan["predicted_tokens_per_second"], predicted_first=plan["predicted_ttft_ms"] / 1000)
+    asked.timed(4, 4)  # caches are warm, links open
+    first, rate = asked.timed(prompt, tokens)
+    line.setdefault("measured", []).append(rate)
+    line.setdefault("first_token", []).append(first)
+    asked.unload()
+
+
+def measure_cluster(options, made, kind, prompt):
     """What was predicted and measured, by the way to divide the model; the ways in turns."""
-    model = compare.model_file(compare.Row("tg", "1B", kind, 1, 0), options.layers)
-    lines = {}
-    with devices(exo, model, shares, rtt_ms=rtt_ms) as made:
-        asked = made[0]
-        for _ in range(options.rounds):
-            for way in WAYS if len(shares) > 1 else WAYS[:1]:
-                plan = asked.load(way)
-                line = lines.setdefault(way, {"stages": len(plan["stages"]), "predicted": plan["predicted_tokens_per_second"],
-                                              "predicted_first": plan["predicted_ttft_ms"] / 1000, "measured": [], "first_token": []})
-                asked.timed(4, 4)  # caches are warm, links open
-                first, rate = asked.timed(prompt, options.tokens)
-                line["measured"].append(rate)
-                line["first_token"].append(first)
-                asked.unload()
+    asked, lines = made[0], {}
+    asked.model = compare.model_file(compare.Row("tg", "1B", kind, 1, 0), options.layers).stem
+    for _ in range(options.rounds):
+        for way in WAYS if len(made) > 1 else WAYS[:1]:
+            measure_way(asked, way, prompt, options.tokens, lines.setdefault(way, {}))
     return lines
 
 
@@ -260,17 +263,25 @@ def summarize(results):
 
 
 def measure_clusters(exo, options):
+    """Clusters of the same devices and links are one set of nodes, which have all models."""
     file = pathlib.Path(options.results)
     done = map(json.loads, file.read_text().splitlines()) if file.exists() else []
     results = {line["key"]: line["ways"] for line in done}
     chosen = CLUSTERS[options.first:options.first + options.clusters]
-    for shares, kind, prompt, rtt_ms in chosen:
-        key = f"{'+'.join(map(str, shares))} {kind} {prompt}, {options.layers} layers" + (f", {rtt_ms} ms" if rtt_ms else "")
-        if key in results:
+    models = [compare.model_file(compare.Row("tg", "1B", kind, 1, 0), options.layers) for kind in sorted({c[1] for c in chosen})]
+    for (shares, rtt_ms), group in itertools.groupby(chosen, lambda c: (c[0], c[3])):
+        keys = {f"{'+'.join(map(str, shares))} {kind} {prompt}, {options.layers} layers" + (f", {rtt_ms} ms" if rtt_ms else ""): (kind, prompt)
+                for _, kind, prompt, _ in group}
+        missing = {key: what for key, what in keys.items() if key not in results}
+        if not missing:
             continue
-        results[key] = measure_cluster(exo, options, shares, kind, prompt, rtt_ms)
-        with file.open("a") as out:
-            out.write(json.dumps({"key": key, "ways": results[key]}) + "\n")
+        with devices(exo, models[0], shares, rtt_ms=rtt_ms) as made:
+            for key, (kind, prompt) in missing.items():
+                results[key] = measure_cluster(options, made, kind, prompt)
+                with file.open("a") as out:
+                    out.write(json.dumps({"key": key, "ways": results[key]}) + "\n")
+                print(f"{key}: " + ", ".join(f"{way} {line['predicted']:.1f} / {statistics.median(line['measured']):.1f}"
+                                             for way, line in results[key].items()), flush=True)
     summarize(results)
 
 
