@@ -64,7 +64,8 @@ class Device:
         self.percent, self.space = percent, space
         self.group = CpuGroup(f"exo-{os.getpid()}-{name}", percent, period, WEIGHT)
         pinned = ("taskset", "-c", str(core)) if threads == 1 else ()
-        entered = ("ip", "netns", "exec", space) if space else ()
+        # Not `ip netns exec`, which mounts another /sys: a node could not read its quota there.
+        entered = ("nsenter", f"--net=/run/netns/{space}") if space else ()
         self.node = Node(exo, folder, secret, name, "--threads", str(threads), prefix=(*self.group.prefix, *entered, *pinned),
                          environment={"EXO_MODELS": str(model.parent)}, loopback=not space)
         self.model = model.stem
