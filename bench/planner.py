@@ -214,11 +214,11 @@ def measure_choices(exo, model, shares, trials):
 def measure_way(asked, way, prompt, tokens, line):
     """Loads the model so and asks twice: a round of a line."""
     plan = asked.load(way)
-    line.update(stages=len(plan["stages"]), predicted=plan["predicted_tokens_per_second"], predicted_first=plan["predicted_ttft_ms"] / 1000)
     asked.timed(4, 4)  # caches are warm, links open
     first, rate = asked.timed(prompt, tokens)
-    line.setdefault("measured", []).append(rate)
-    line.setdefault("first_token", []).append(first)
+    for name, value in (("stages", len(plan["stages"])), ("predicted", plan["predicted_tokens_per_second"]), ("measured", rate),
+                        ("predicted_first", plan["predicted_ttft_ms"] / 1000), ("first_token", first)):
+        line.setdefault(name, []).append(value)
     asked.unload()
 
 
@@ -249,13 +249,14 @@ def summarize(results):
         best = max(rates, key=rates.get)
         right += rates["auto"] >= 0.95 * rates[best] or max(lines["auto"]["measured"]) >= min(lines[best]["measured"])
         for way, line in lines.items():
-            first = statistics.median(line["first_token"])
-            speeds.append(line["predicted"] / rates[way])
+            first, predicted, predicted_first = (statistics.median(line[name]) for name in ("first_token", "predicted", "predicted_first"))
+            stages = "/".join(map(str, sorted(set(line["stages"]))))  # a plan may change between rounds
+            speeds.append(predicted / rates[way])
             expected = "-"
             if f" {PREDICTED_PROMPT}," in key:
-                firsts.append(line["predicted_first"] / first)
-                expected = f"{line['predicted_first']:.2f}"
-            print(f"| {key} | {way}, {line['stages']} | {line['predicted']:.1f} | {rates[way]:.1f} | {speeds[-1]:.2f} | {expected} | {first:.2f} |")
+                firsts.append(predicted_first / first)
+                expected = f"{predicted_first:.2f}"
+            print(f"| {key} | {way}, {stages} | {predicted:.1f} | {rates[way]:.1f} | {speeds[-1]:.2f} | {expected} | {first:.2f} |")
     print()
     off("tokens per second", speeds)
     if firsts:
@@ -269,6 +270,7 @@ def measure_clusters(exo, options):
     done = map(json.loads, file.read_text().splitlines()) if file.exists() else []
     results = {line["key"]: line["ways"] for line in done}
     chosen = CLUSTERS[options.first:options.first + options.clusters]
+    # Made before the nodes look for them.
     models = [compare.model_file(compare.Row("tg", "1B", kind, 1, 0), options.layers) for kind in sorted({c[1] for c in chosen})]
     for (shares, rtt_ms), group in itertools.groupby(chosen, lambda c: (c[0], c[3])):
         keys = {f"{'+'.join(map(str, shares))} {kind} {prompt}, {options.layers} layers" + (f", {rtt_ms} ms" if rtt_ms else ""): (kind, prompt)
@@ -281,7 +283,7 @@ def measure_clusters(exo, options):
                 results[key] = measure_cluster(options, made, kind, prompt)
                 with file.open("a") as out:
                     out.write(json.dumps({"key": key, "ways": results[key]}) + "\n")
-                print(f"{key}: " + ", ".join(f"{way} {line['predicted']:.1f} / {statistics.median(line['measured']):.1f}"
+                print(f"{key}: " + ", ".join(f"{way} {statistics.median(line['predicted']):.1f} / {statistics.median(line['measured']):.1f}"
                                              for way, line in results[key].items()), flush=True)
     summarize(results)
 
